@@ -1,0 +1,5 @@
+"""python -m edgekin."""
+
+from edgekin.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""A trained decoder as a flat list of layers with numpy weights: what training hands to everything after it.
+
+The graph is sequential and inference-only: batch normalisation is folded, dropout gone. Activations are laid out as
+(channels, height, width), row-major, as in torch. The last layer yields logits (views, height, width).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+#: kind -> the attributes and weights that a layer of this kind carries.
+KINDS = {
+    "sincos": "(J,) rad -> (2J,): sin(q_0..q_J-1), cos(q_0..q_J-1)",
+    "linear": "weight (out, in), bias (out,); attrs relu",
+    "reshape": "attrs channels, height, width",
+    "conv": "weight (out, in, k, k), bias (out,); attrs pad, relu; stride 1",
+    "convt": "weight (in, out, k, k), bias (out,); attrs stride, pad, relu; torch.nn.ConvTranspose2d, no output padding",
+    "pixel_shuffle": "attrs factor; torch.nn.PixelShuffle",
+    "resize": "attrs height, width; bilinear, align_corners=False, as torch.nn.functional.interpolate",
+    "crop": "attrs height, width; keeps the top left",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of the graph."""
+
+    kind: str  # a key of KINDS
+    name: str  # unique, e.g. "linear0"
+    attrs: dict[str, Any] = field(default_factory=dict)  # int or bool
+    weight: F32 | None = None
+    bias: F32 | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole decoder: joints (J,) rad -> logits (V, H, W)."""
+
+    n_joints: int
+    n_views: int
+    height: int  # px
+    width: int  # px
+    layers: tuple[Layer, ...]

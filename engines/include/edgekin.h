@@ -1,0 +1,259 @@
+/* edgekin.h - the public C API of the device side, and the single source of the Python binding.
+ *
+ * Everything below is written in the subset of C that cffi's cdef() reads: the build strips lines between
+ * "cffi:off" and "cffi:on" markers and feeds the rest to the binding, so no struct is mirrored by hand.
+ *
+ * Conventions: every length is in elements unless it ends in _bytes; times are CLOCK_MONOTONIC nanoseconds; angles are
+ * radians; distances metres. Masks are bit-packed row by row as numpy.packbits does: pixel x of row y is bit
+ * (7 - x % 8) of byte y * row_bytes + x / 8 with row_bytes = (width + 7) / 8. Functions that can fail return 0 or a
+ * negative ek_status. Nothing here prints, exits, or allocates after its *_open / *_create function returned.
+ */
+/* cffi:off */
+#ifndef EDGEKIN_H
+#define EDGEKIN_H
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* cffi:on */
+
+#define EK_ABI_VERSION 1
+#define EK_MAX_JOINTS 16
+#define EK_MAX_VIEWS 4
+
+/* ---- status --------------------------------------------------------------------------------------------------- */
+
+/* One line of text for a status returned by any function of this header; never NULL. The list of codes and their
+ * strings is the X-macro EK_STATUS_LIST in core/status.h. */
+const char *ek_status_text(int status);
+const char *ek_status_name(int status);
+int ek_status_count(void);
+
+/* ---- renderer (engines/render) ---------------------------------------------------------------------------------- */
+
+#define EK_CONVENTION_CENTER 0       /* a pixel is sampled at its centre */
+#define EK_CONVENTION_TINYRENDERER 1 /* at its upper-left corner, and triangles with |2 area| <= 0.01 px^2 dropped */
+
+/* Pinhole camera, OpenCV axes: x right, y down, z forward; pixel (0, 0) spans [0, 1) x [0, 1). */
+typedef struct {
+  int width, height;       /* pixels */
+  double fx, fy, cx, cy;   /* pixels */
+  double near_m;           /* metres; nearer geometry is clipped */
+  double world_to_cam[12]; /* row-major 3x4 [R | t] */
+} ek_camera;
+
+typedef struct ek_scene ek_scene; /* the triangles of every link, in link frames */
+
+/* vertices (n_vertices, 3) m, in the link's frame; triangles (n_triangles, 3) indices; link_of_triangle (n_triangles)
+ * link index in [0, n_links). Copies everything. NULL with *status set when an index is out of range or memory ends. */
+ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *triangles, const int32_t *link_of_triangle,
+                          int n_triangles, int n_links, int *status);
+void ek_scene_destroy(ek_scene *scene);
+
+/* link_poses (n_links, 3, 4) row-major link-to-world. mask_out (height * row_bytes) bit-packed. */
+int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, uint8_t *mask_out);
+/* depth_out (height, width) metres along the camera's z; +inf where there is no robot. */
+int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, float *depth_out);
+
+/* ---- engine (engines/native) -------------------------------------------------------------------------------------- */
+
+#define EK_ISA_AUTO 0
+#define EK_ISA_SCALAR 1
+#define EK_ISA_AVX2 2
+#define EK_ISA_AVX512 3
+#define EK_ISA_NEON 4
+
+#define EK_PRECISION_FP32 0
+#define EK_PRECISION_INT8 1
+
+typedef struct ek_engine ek_engine; /* one network with its arena; not shared between threads */
+
+typedef struct {
+  int n_joints, n_views, height, width;
+  int precision, isa; /* isa: the one chosen, never AUTO */
+  int n_layers;
+  int64_t parameters, macs, weight_bytes, arena_bytes;
+} ek_engine_info;
+
+/* What one frame's comparison with the prediction yields; summed over all views. */
+typedef struct {
+  double nll;         /* negative log-likelihood of the observed mask, nats, summed over pixels */
+  double squared_err; /* sum over pixels of (probability - observed)^2 */
+  int32_t n_pixels;
+  int32_t intersection, union_; /* pixels of (probability > 0.5) and observed: IoU = intersection / union_ */
+} ek_score;
+
+/* blob: a weight file (docs/formats.md) already in memory; validated whole, copied and packed for the ISA. */
+ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *status);
+void ek_engine_close(ek_engine *engine);
+int ek_engine_describe(const ek_engine *engine, ek_engine_info *info);
+/* joints (n_joints) rad. The prediction stays inside the engine until the next run. */
+int ek_engine_run(ek_engine *engine, const float *joints);
+/* logits (n_views, height, width): natural-log odds of the last run. INT8 engines dequantize. */
+int ek_engine_logits(const ek_engine *engine, float *logits);
+/* INT8 engines only: the integer logits (n_views, height, width) and their scale. */
+int ek_engine_logits_int8(const ek_engine *engine, int8_t *logits, float *scale);
+/* masks (n_views, height * row_bytes) bit-packed: the observation that the last run is compared with. */
+int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *score);
+int ek_isa_supported(int isa);
+int ek_isa_best(void);
+
+/* ---- histogram and clock (engines/core) ---------------------------------------------------------------------------- */
+
+/* Log-linear: exact below 2^7 ns, then 128 sub-buckets an octave (relative error < 1/128) up to 2^36 ns (~69 s). */
+#define EK_HIST_SUB_BITS 7
+#define EK_HIST_BUCKETS 3840
+typedef struct {
+  uint64_t count, overflow, underflow; /* underflow: negative values, a clock fault */
+  int64_t min_ns, max_ns;              /* exact */
+  double sum_ns;
+  uint32_t bucket[3840];
+} ek_hist;
+
+void ek_hist_reset(ek_hist *hist);
+void ek_hist_add(ek_hist *hist, int64_t value_ns);
+/* Smallest value v such that a share p of the values is <= v, to the bucket's resolution; exact max at p = 1. */
+int64_t ek_hist_percentile(const ek_hist *hist, double p);
+int64_t ek_clock_ns(void);
+
+/* ---- ring (engines/core): one writer, any readers, in shared memory -------------------------------------------------- */
+
+#define EK_RING_SLOTS 8
+#define EK_RING_MAGIC 0x4b52494e474b4531ull /* file format tag and its version */
+
+typedef struct ek_ring ek_ring;
+
+typedef struct {
+  uint64_t sequence;     /* 1, 2, 3 ... of this epoch */
+  int64_t stamp_ns;      /* when the picture was taken */
+  int64_t publish_ns;    /* when the writer published it */
+  float joints[16];      /* rad; measured, in the order of the RobotSpec */
+  uint32_t flags;        /* EK_FRAME_* */
+  uint32_t fresh_camera; /* 1: a new picture; 0: new joints with the last picture */
+} ek_frame;
+
+#define EK_FRAME_DAMAGED 1u /* ground truth for the benchmark; the detector never reads it */
+
+typedef struct {
+  int n_joints, n_views, width, height;
+  uint64_t epoch;       /* changes whenever a writer (re)opens the ring */
+  int32_t writer_pid;
+  int64_t heartbeat_ns; /* last publish or beat of the writer */
+  uint64_t head;        /* last published sequence */
+  uint8_t model_hash[32];
+} ek_ring_info;
+
+/* path: a file in a tmpfs such as /dev/shm. The writer holds an flock on it; a second writer gets an error. */
+ek_ring *ek_ring_create(const char *path, int n_joints, int n_views, int width, int height, const uint8_t *model_hash,
+                        int *status);
+ek_ring *ek_ring_open(const char *path, int *status); /* reader; checks magic, ABI, sizes */
+void ek_ring_close(ek_ring *ring);
+int ek_ring_describe(const ek_ring *ring, ek_ring_info *info);
+/* Copies, checksums (CRC32C), publishes with a release store and wakes the readers. masks (n_views, height*row_bytes). */
+int ek_ring_publish(ek_ring *ring, const ek_frame *frame, const uint8_t *masks);
+/* Newest frame into frame and masks. 1: read; 0: nothing newer than after; negative: torn or corrupt (counted). */
+int ek_ring_read(ek_ring *ring, uint64_t after, ek_frame *frame, uint8_t *masks);
+/* Sleeps until something newer than after is published or deadline_ns passes. 1, or 0 at the deadline. */
+int ek_ring_wait(ek_ring *ring, uint64_t after, int64_t deadline_ns);
+
+/* ---- detector (engines/core) ------------------------------------------------------------------------------------------ */
+
+#define EK_VERDICT_UNKNOWN 0
+#define EK_VERDICT_HEALTHY 1
+#define EK_VERDICT_DAMAGED 2
+#define EK_VERDICT_FAULT 3 /* the evidence itself is bad (sensor fault); latched like DAMAGED */
+
+typedef struct ek_detector ek_detector;
+
+/* Standardises the residual by the statistics of the pose's region, then a one-sided CUSUM:
+ * z = (residual - mean[r]) / std[r], s = max(0, s + min(z, z_clip) - k), alarm when s > h. r: the nearest centroid. */
+typedef struct {
+  int n_joints, n_regions;
+  const float *centroids; /* (n_regions, n_joints) rad */
+  const float *mean;      /* (n_regions) nats per pixel */
+  const float *std;       /* (n_regions) nats per pixel, > 0 */
+  double k, h, z_clip;    /* in standard deviations */
+  double joint_min_rad[16], joint_max_rad[16]; /* outside, with a margin added by the calibration: frame rejected */
+  int bad_frames_to_unknown;                   /* so many rejected frames in a row -> unknown */
+  int64_t stale_ns;                            /* no valid frame for so long -> unknown */
+  int frozen_frames;         /* the same mask so many fresh frames in a row while ... */
+  double frozen_motion_rad;  /* ... a joint moved by so much: sensor fault */
+} ek_detector_config;
+
+typedef struct {
+  uint64_t sequence;   /* of the frame behind it */
+  int64_t decided_ns, expires_ns; /* a reader takes an expired verdict as unknown */
+  int32_t verdict;     /* EK_VERDICT_* */
+  int32_t reason;      /* ek_status of a rejection or fault, 0 otherwise */
+  int32_t region;
+  float z;             /* last standardised residual */
+  float cusum;         /* s */
+  uint64_t alarms, rejected;
+} ek_verdict;
+
+ek_detector *ek_detector_create(const ek_detector_config *config, int *status);
+void ek_detector_destroy(ek_detector *detector);
+/* One fresh frame: the score of its picture. mask_hash: any 64-bit hash of the picture. */
+int ek_detector_update(ek_detector *detector, const ek_frame *frame, const ek_score *score, uint64_t mask_hash,
+                       int64_t now_ns, ek_verdict *verdict);
+/* No new frame by now_ns: ages the verdict. */
+int ek_detector_idle(ek_detector *detector, int64_t now_ns, ek_verdict *verdict);
+/* The acknowledgement that alone clears a latched DAMAGED or FAULT. */
+void ek_detector_acknowledge(ek_detector *detector);
+
+/* ---- loop (engines/core) ------------------------------------------------------------------------------------------------ */
+
+#define EK_MODE_EVENT 0 /* wake on a new frame, at the latest at the next deadline */
+#define EK_MODE_TIMER 1 /* wake at every deadline */
+
+typedef struct {
+  double hz;
+  int64_t duration_ns; /* 0: until ek_loop_stop */
+  int mode;            /* EK_MODE_* */
+  int64_t spin_ns;     /* busy-wait this long before a deadline (timer mode) */
+  int cpu;             /* pin to this CPU; -1: do not */
+  int fifo_priority;   /* SCHED_FIFO priority; 0: leave the policy */
+  int lock_memory;     /* mlockall */
+  int64_t warmup_ticks; /* run but not recorded */
+} ek_loop_config;
+
+typedef struct {
+  int64_t start_ns, end_ns;
+  uint64_t ticks, frames, idle_ticks, frames_skipped, ticks_skipped, torn_frames;
+  uint64_t misses, misses_own, misses_preempted, misses_stolen, misses_unknown;
+  ek_hist wakeup;           /* actual - scheduled (timer) or - publish (event) */
+  ek_hist exec;             /* wake to verdict, this thread */
+  ek_hist frame_to_verdict; /* publish to verdict */
+  /* What was permitted: 1 yes, 0 not asked, negative: an errno. */
+  int got_fifo, got_lock, got_affinity, got_timer_slack;
+  /* fidelity on live frames: sums over frames flagged healthy by the publisher */
+  uint64_t scored_frames;
+  double sum_psnr_db, sum_iou;
+  /* detection against the ground-truth flag, for the benchmark */
+  uint64_t first_damaged_sequence, alarm_sequence; /* 0: none */
+  int64_t first_damaged_publish_ns, alarm_ns;
+  uint64_t false_alarms;          /* alarms raised before any damaged frame */
+  int64_t false_alarm_ns;         /* the first of them */
+  ek_verdict last;
+} ek_loop_stats;
+
+typedef struct ek_loop ek_loop;
+
+/* The loop borrows engine, ring and detector; they outlive it. */
+ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config, int *status);
+void ek_loop_destroy(ek_loop *loop);
+/* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
+int ek_loop_run(ek_loop *loop);
+void ek_loop_stop(ek_loop *loop); /* async-signal-safe */
+/* A consistent copy of the newest verdict, from any thread, without a lock. */
+int ek_loop_verdict(const ek_loop *loop, ek_verdict *verdict);
+/* After ek_loop_run returned. */
+int ek_loop_report(const ek_loop *loop, ek_loop_stats *stats);
+
+/* cffi:off */
+#ifdef __cplusplus
+}
+#endif
+#endif
+/* cffi:on */

@@ -1,0 +1,5 @@
+"""Builds the C side of engines/ into the extension edgekin._ek; the metadata is in pyproject.toml."""
+
+from setuptools import setup
+
+setup(cffi_modules=["engines/build_binding.py:ffi"])
