@@ -24,6 +24,7 @@ KINDS = {
     "pixel_shuffle": "attrs factor; torch.nn.PixelShuffle",
     "resize": "attrs height, width; bilinear, align_corners=False, as torch.nn.functional.interpolate",
     "crop": "attrs height, width; keeps the top left",
+    "joints": "(J,) rad -> (J,) unchanged: an input layer beside sincos",
 }
 
 
