@@ -1,0 +1,84 @@
+"""Run the main job on the reference robots and record every JSON under benchmarks/results/<machine>/.
+
+    python benchmarks/record.py [--seed-arm PATH/seed_arm.urdf] [--only CASE ...]
+
+Each case is train -> compile --int8 -> bench with a link bent half-way, by the command line a user types. README's tables are
+made from these files by benchmarks/tables.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekin.machine import cpu_model, revision
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED_ARM = ROOT.parent / "shared" / "robots" / "seed_arm" / "seed_arm.urdf"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pass through the main job."""
+
+    name: str
+    train: tuple[str, ...]
+    damage: str = ""  # "" : no bench
+
+
+def cases(seed_arm: Path) -> list[Case]:
+    """Return the recorded cases; those of seed_arm only where its URDF is."""
+    found = [Case("arm4", (), "bend:2:20@15"), Case("kuka", ("--robot", "kuka_iiwa/model.urdf"), "bend:3:20@15")]
+    if seed_arm.exists():
+        robot = ("--robot", str(seed_arm))
+        found += [
+            Case("seed_arm-uniform", (*robot, "--protocol", "uniform"), "bend:2:20@15"),
+            Case("seed_arm-published", (*robot, "--protocol", "published")),
+            Case("seed_arm-published-size", (*robot, "--protocol", "published", "--size", "published")),
+        ]
+    return found
+
+
+def machine_folder() -> Path:
+    """Return benchmarks/results/<machine>, a name made of the CPU and the number of cores."""
+    slug = "".join(c if c.isalnum() else "-" for c in cpu_model().lower()).strip("-")
+    return ROOT / "benchmarks" / "results" / f"{slug}-{os.cpu_count()}core"
+
+
+def run(case: Case, out: Path, runs: str) -> None:
+    """Run one case and leave its JSON files in `out`."""
+    env = {**os.environ, "EDGEKIN_RUNS": runs}
+
+    def edgekin(*args: str) -> None:
+        print(f"\n$ edgekin {' '.join(args)}", flush=True)
+        subprocess.run([sys.executable, "-m", "edgekin", *args], cwd=ROOT, env=env, check=True)
+
+    edgekin("train", *case.train, "--name", case.name, "--json", str(out / f"{case.name}.train.json"))
+    edgekin("compile", f"{runs}/{case.name}", "--int8", "--json", str(out / f"{case.name}.compile.json"))
+    if case.damage:
+        edgekin("bench", f"{runs}/{case.name}/bundle-int8", "--hz", "1000", "--seconds", "30", "--damage", case.damage,
+                "--json", str(out / f"{case.name}.bench.json"))
+
+
+def main() -> None:
+    """Parse the arguments and run the cases one after another."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed-arm", type=Path, default=SEED_ARM)
+    parser.add_argument("--only", nargs="*", default=[])
+    options = parser.parse_args()
+    out = machine_folder()
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"recording {revision()} into {out.relative_to(ROOT)}")
+    with tempfile.TemporaryDirectory(prefix="edgekin-record-") as runs:
+        for case in cases(options.seed_arm):
+            if not options.only or case.name in options.only:
+                run(case, out, runs)
+
+
+if __name__ == "__main__":
+    main()

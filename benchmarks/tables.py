@@ -1,0 +1,86 @@
+"""Write the README's results from the recorded JSON files: `python benchmarks/tables.py [--check]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results: written by benchmarks/tables.py -->", "<!-- end of results -->"
+
+
+def load(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return {case: {train|compile|bench: JSON}} of one machine."""
+    cases: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.*.json")):
+        case, kind = path.name.removesuffix(".json").rsplit(".", 1)
+        cases.setdefault(case, {})[kind] = json.loads(path.read_text())
+    return cases
+
+
+def quality(cases: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of PSNR and IoU beside the floors, and of what INT8 costs."""
+    rows = ["| case | parameters | trained on | PSNR dB | IoU | mean image dB | 1-NN dB | INT8 loss dB | INT8 / FP32 bytes |",
+            "|---|---|---|---|---|---|---|---|---|"]
+    for name, case in cases.items():
+        if "train" not in case or "compile" not in case:
+            continue
+        train, made = case["train"], case["compile"]
+        floors = train["floors"]
+        rows.append(
+            f"| {name} | {train['parameters']:,} | {train['n_train']:,} frames, {train['train_seconds']:.0f} s | **{train['psnr_db']:.2f}** "
+            f"| {train['iou']:.3f} | {floors['mean_image']['psnr_db']:.2f} | {floors['nearest']['psnr_db']:.2f} "
+            f"| {made['parity']['psnr_loss_db']:.3f} | {made['bytes'] / made['bytes_fp32']:.2f} |")
+    return rows
+
+
+def realtime(cases: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of the 1 kHz loop: execution, frame to verdict, misses, detection."""
+    rows = ["| case | damage | execution p50 / p99.9 us | frame to verdict p50 / p99 us | own misses / ticks | delay | false alarms |",
+            "|---|---|---|---|---|---|---|"]
+    for name, case in cases.items():
+        if "bench" not in case:
+            continue
+        bench = case["bench"]
+        run, total, found = bench["exec_us"], bench["frame_to_verdict_us"], bench["detection"]
+        delay = "missed"
+        if found["alarm_ms"] is not None:
+            delay = f"{found['delay_frames']} frames, {found['alarm_ms'] - found['onset_ms']:.1f} ms"
+        rows.append(f"| {name} | `{found['damage']}` | {run['p50']:.0f} / {run['p99_9']:.0f} | {total['p50']:.0f} / {total['p99']:.0f} "
+                    f"| {bench['deadline_misses']['own']} / {bench['ticks']:,} | {delay} | {found['false_alarms']} |")
+    return rows
+
+
+def section() -> str:
+    """Return the README's results, one block a machine."""
+    blocks = []
+    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
+        cases = load(folder)
+        machine = next((case["bench"]["machine"] for case in cases.values() if "bench" in case), None)
+        if machine is None:
+            continue
+        revisions = sorted({part["revision"] for case in cases.values() for part in case.values()})
+        where = f"{machine['cpu']}, {machine['cores']} cores{', virtual' if machine['virtual'] else ''}, Linux {machine['kernel']}"
+        blocks += [f"Recorded on {where} (revision {', '.join(revisions)}; `python benchmarks/record.py`).", "",
+                   *quality(cases), "", *realtime(cases), ""]
+    return "\n".join(blocks).rstrip()
+
+
+def main() -> int:
+    """Rewrite the README between the marks; with --check only say whether that would change it."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    made = f"{head}{BEGIN}\n{section()}\n{END}{tail}"
+    if "--check" in sys.argv:
+        return int(made != text)
+    readme.write_text(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
