@@ -33,7 +33,7 @@ int ek_status_count(void);
 /* ---- renderer (engines/render) ---------------------------------------------------------------------------------- */
 
 #define EK_CONVENTION_CENTER 0       /* a pixel is sampled at its centre */
-#define EK_CONVENTION_TINYRENDERER 1 /* at its upper-left corner, and triangles with |2 area| <= 0.01 px^2 dropped */
+#define EK_CONVENTION_TINYRENDERER 1 /* at its lower-left corner, and triangles with |2 area| <= 0.01 px^2 dropped */
 
 /* Pinhole camera, OpenCV axes: x right, y down, z forward; pixel (0, 0) spans [0, 1) x [0, 1). */
 typedef struct {
@@ -51,7 +51,23 @@ ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *
                           int n_triangles, int n_links, int *status);
 void ek_scene_destroy(ek_scene *scene);
 
-/* link_poses (n_links, 3, 4) row-major link-to-world. mask_out (height * row_bytes) bit-packed. */
+/* A joint of the kinematic tree, in tree order: a joint's parent link is placed before its child. Link 0 is the root. */
+#define EK_JOINT_FIXED 0
+#define EK_JOINT_REVOLUTE 1
+#define EK_JOINT_PRISMATIC 2
+typedef struct {
+  int32_t kind, parent, child; /* EK_JOINT_*, link indices */
+  int32_t coordinate;          /* index into q, or -1: held at rest */
+  double rest;                 /* rad or m */
+  double axis[3];              /* unit, in the joint's frame */
+  double origin[12];           /* row-major 3x4: joint frame in the parent link's at q = 0 */
+} ek_joint;
+
+/* base (3, 4) pose of link 0 in the world, q rad or m. link_poses (n_links, 3, 4): every link must hang on the tree. */
+int ek_forward_kinematics(const ek_joint *joints, int n_joints, const double *base, const double *q, int n_q,
+                          double *link_poses, int n_links);
+
+/* One scene renders for one thread at a time. link_poses (n_links, 3, 4) row-major link-to-world. mask_out (height * row_bytes) bit-packed. */
 int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, uint8_t *mask_out);
 /* depth_out (height, width) metres along the camera's z; +inf where there is no robot. */
 int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, float *depth_out);

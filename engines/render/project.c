@@ -1,0 +1,148 @@
+/* project.c - link frame to pixels, a block of triangles at a time, and the near plane. */
+#include "scene.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The loops below are plain C that the compiler turns into vector code; one clone per ISA is picked at load. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EK_NO_CLONES)
+#define EK_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EK_CLONES
+#endif
+
+int ek_camera_valid(const ek_camera *camera) {
+  if (camera->width < 1 || camera->height < 1 || camera->width > EK_RENDER_MAX_PX || camera->height > EK_RENDER_MAX_PX)
+    return 0;
+  if (!(camera->near_m > 0) || !(camera->fx > 0) || !(camera->fy > 0) || !isfinite(camera->cx) || !isfinite(camera->cy))
+    return 0;
+  for (int i = 0; i < 12; i++) {
+    if (!isfinite(camera->world_to_cam[i]))
+      return 0;
+  }
+  return isfinite(camera->fx) && isfinite(camera->fy) && isfinite(camera->near_m);
+}
+
+void ek_projection_of(const ek_camera *camera, int convention, const double *link_pose, ek_projection *out) {
+  /* Where a pixel is sampled, px from its upper-left corner. PyBullet's TinyRenderer tests integer coordinates of an
+   * image whose y points up and turns it over afterwards: that is the lower-left corner of the pixel. */
+  double sample_x = convention == EK_CONVENTION_TINYRENDERER ? 0.0 : 0.5;
+  double sample_y = convention == EK_CONVENTION_TINYRENDERER ? 1.0 : 0.5;
+  const double *w = camera->world_to_cam, *l = link_pose;
+  double cam[12];
+  for (int r = 0; r < 3; r++) {
+    for (int c = 0; c < 4; c++)
+      cam[4 * r + c] =
+          w[4 * r] * l[c] + w[4 * r + 1] * l[4 + c] + w[4 * r + 2] * l[8 + c] + (c == 3 ? w[4 * r + 3] : 0);
+  }
+  for (int c = 0; c < 4; c++) {
+    out->m[c] = (float)(camera->fx * cam[c] + (camera->cx - sample_x) * cam[8 + c]);
+    out->m[4 + c] = (float)(camera->fy * cam[4 + c] + (camera->cy - sample_y) * cam[8 + c]);
+    out->m[8 + c] = (float)cam[8 + c];
+  }
+  out->near_m = (float)camera->near_m;
+  out->min_area = convention == EK_CONVENTION_TINYRENDERER ? 0.01f : 0.0f;
+  out->width = camera->width;
+  out->height = camera->height;
+  out->cull = 0;
+}
+
+static inline float minimum(float a, float b) {
+  return a < b ? a : b;
+}
+static inline float maximum(float a, float b) {
+  return a > b ? a : b;
+}
+
+/* Cross product of two corners seen from the sample: its sign says on which side of the edge the sample lies. Exactly
+ * antisymmetric in its arguments, so two triangles that share an edge never both miss a sample on it. */
+static inline float side(float ax, float ay, float bx, float by) {
+  return ax * by - bx * ay;
+}
+
+/* Samples (integers) in [low, high] clamped to [0, last]; c0 > c1 when there is none. */
+static inline void samples(float low, float high, float last, int *c0, int *c1) {
+  float from = minimum(maximum(low, 0.0f), last + 1.0f), to = minimum(maximum(high, -1.0f), last);
+  int first = (int)from;
+  *c0 = first + ((float)first < from);
+  *c1 = to < 0.0f ? -1 : (int)to;
+}
+
+__attribute__((always_inline)) static inline void select_one(const ek_projection *p, ek_block *b, int i) {
+  float x0 = b->x[0][i], x1 = b->x[1][i], x2 = b->x[2][i], y0 = b->y[0][i], y1 = b->y[1][i], y2 = b->y[2][i];
+  float area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
+  int c0, c1, r0, r1;
+  samples(minimum(minimum(x0, x1), x2), maximum(maximum(x0, x1), x2), (float)(p->width - 1), &c0, &c1);
+  samples(minimum(minimum(y0, y1), y2), maximum(maximum(y0, y1), y2), (float)(p->height - 1), &r0, &r1);
+  /* y points down: a face whose corners run counter-clockwise towards the camera has a negative area. */
+  float size = p->cull ? -area : (area < 0 ? -area : area);
+  int keep = (size > p->min_area) & (c0 <= c1) & (r0 <= r1);
+  /* Most kept triangles hold a single sample in their box: decide those here, in vector code. */
+  float px = (float)c0, py = (float)r0;
+  float e0 = side(x0 - px, y0 - py, x1 - px, y1 - py);
+  float e1 = side(x1 - px, y1 - py, x2 - px, y2 - py);
+  float e2 = side(x2 - px, y2 - py, x0 - px, y0 - py);
+  int inside = ((e0 >= 0) & (e1 >= 0) & (e2 >= 0)) | ((e0 <= 0) & (e1 <= 0) & (e2 <= 0));
+  int single = (c0 == c1) & (r0 == r1);
+  b->keep[i] = keep & ((single ^ 1) | inside);
+  b->c0[i] = c0;
+  b->c1[i] = c1;
+  b->r0[i] = r0;
+  b->r1[i] = r1;
+}
+
+EK_CLONES void ek_block_project(const ek_scene *scene, int first, const ek_projection *projection, ek_block *block) {
+  const ek_projection p = *projection;
+  for (int k = 0; k < 3; k++) {
+    const float *restrict x = scene->corner[3 * k] + first;
+    const float *restrict y = scene->corner[3 * k + 1] + first;
+    const float *restrict z = scene->corner[3 * k + 2] + first;
+    float *restrict ox = block->x[k], *restrict oy = block->y[k], *restrict ow = block->w[k];
+    for (int i = 0; i < EK_RENDER_BLOCK; i++) {
+      float w = p.m[8] * x[i] + p.m[9] * y[i] + p.m[10] * z[i] + p.m[11];
+      float inverse = 1.0f / w;
+      ox[i] = (p.m[0] * x[i] + p.m[1] * y[i] + p.m[2] * z[i] + p.m[3]) * inverse;
+      oy[i] = (p.m[4] * x[i] + p.m[5] * y[i] + p.m[6] * z[i] + p.m[7]) * inverse;
+      ow[i] = w;
+    }
+  }
+  int near_hit = 0;
+  for (int i = 0; i < EK_RENDER_BLOCK; i++)
+    near_hit |= (block->w[0][i] < p.near_m) | (block->w[1][i] < p.near_m) | (block->w[2][i] < p.near_m);
+  block->near_hit = near_hit;
+  if (near_hit)
+    return;
+  for (int i = 0; i < EK_RENDER_BLOCK; i++)
+    select_one(&p, block, i);
+}
+
+void ek_block_clip(const ek_scene *scene, int index, const ek_projection *p, ek_block *block) {
+  double in[3][3], out[4][3]; /* u * w, v * w, w */
+  int n = 0;
+  for (int k = 0; k < 3; k++) {
+    double v[3] = {scene->corner[3 * k][index], scene->corner[3 * k + 1][index], scene->corner[3 * k + 2][index]};
+    for (int r = 0; r < 3; r++)
+      in[k][r] = p->m[4 * r] * v[0] + p->m[4 * r + 1] * v[1] + p->m[4 * r + 2] * v[2] + p->m[4 * r + 3];
+  }
+  for (int k = 0; k < 3; k++) { /* Sutherland-Hodgman against the one plane w = near */
+    const double *a = in[k], *b = in[(k + 1) % 3];
+    if (a[2] >= p->near_m)
+      memcpy(out[n++], a, sizeof out[0]);
+    if ((a[2] >= p->near_m) != (b[2] >= p->near_m)) {
+      double t = (p->near_m - a[2]) / (b[2] - a[2]);
+      for (int r = 0; r < 3; r++)
+        out[n][r] = a[r] + t * (b[r] - a[r]);
+      n++;
+    }
+  }
+  block->keep[0] = block->keep[1] = 0;
+  for (int t = 0; t + 2 < n; t++) {
+    const double *corner[3] = {out[0], out[t + 1], out[t + 2]};
+    for (int k = 0; k < 3; k++) {
+      block->x[k][t] = (float)(corner[k][0] / corner[k][2]);
+      block->y[k][t] = (float)(corner[k][1] / corner[k][2]);
+      block->w[k][t] = (float)corner[k][2];
+    }
+    select_one(p, block, t);
+  }
+}
