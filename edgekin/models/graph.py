@@ -20,7 +20,7 @@ KINDS = {
     "linear": "weight (out, in), bias (out,); attrs relu",
     "reshape": "attrs channels, height, width",
     "conv": "weight (out, in, k, k), bias (out,); attrs pad, relu; stride 1",
-    "convt": "weight (in, out, k, k), bias (out,); attrs stride, pad, relu; torch.nn.ConvTranspose2d, no output padding",
+    "convt": "weight (in, out, k, k), bias (out,); attrs stride, pad, relu; torch.nn.ConvTranspose2d",
     "pixel_shuffle": "attrs factor; torch.nn.PixelShuffle",
     "resize": "attrs height, width; bilinear, align_corners=False, as torch.nn.functional.interpolate",
     "crop": "attrs height, width; keeps the top left",

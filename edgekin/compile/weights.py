@@ -1,0 +1,127 @@
+"""The flat weight file (`model.ekw`) that the C engine opens: docs/formats.md, "Weight file"."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.errors import BundleError
+from edgekin.models.graph import Graph, Layer
+from edgekin.models.reference import Shape, shapes
+from edgekin.quantization.qgraph import QuantGraph, QuantLayer
+
+MAGIC = b"EKW1"
+VERSION = 1
+ALIGN = 64
+HEADER_BYTES = 64
+LAYER_BYTES = 128
+CRC_OFFSET = 40
+KIND_CODES = {"sincos": 0, "linear": 1, "reshape": 2, "conv": 3, "convt": 4, "pixel_shuffle": 5, "resize": 6, "crop": 7,
+              "joints": 8}
+PRECISIONS = ("fp32", "int8")
+_HEADER = struct.Struct("<4s7IQI20x")
+_LAYER = struct.Struct("<12I2f2I6Q16x")
+
+
+@dataclass(frozen=True)
+class WeightHeader:
+    """The head of a weight file."""
+
+    version: int
+    precision: str  # fp32 | int8
+    n_joints: int
+    n_views: int
+    height: int  # px
+    width: int  # px
+    n_layers: int
+    file_bytes: int
+    crc32: int  # of the whole file with this field zero
+
+
+class _Blocks:
+    """Collects the data blocks, each 64-byte aligned."""
+
+    def __init__(self, start: int) -> None:
+        self.data = bytearray()
+        self.start = start
+
+    def add(self, array: NDArray[Any] | None, dtype: str) -> tuple[int, int]:
+        """Append an array; return its offset in the file and its bytes, or zeros for None."""
+        if array is None:
+            return 0, 0
+        raw = np.ascontiguousarray(array, dtype=dtype).tobytes()
+        offset = self.start + len(self.data)
+        self.data += raw + b"\0" * (-len(raw) % ALIGN)
+        return offset, len(raw)
+
+
+def _layer_record(layer: Layer | QuantLayer, size_in: Shape, size_out: Shape, blocks: _Blocks) -> bytes:
+    a = layer.attrs
+    quant = isinstance(layer, QuantLayer)
+    weight = blocks.add(layer.weight, "<i1" if quant else "<f4")
+    bias = blocks.add(layer.bias, "<i4" if quant else "<f4")
+    mult = blocks.add(layer.multiplier if isinstance(layer, QuantLayer) else None, "<i4")
+    kernel = layer.weight.shape[2] if layer.weight is not None and layer.weight.ndim == 4 else 0
+    stride = a.get("stride", 1) if layer.kind in ("conv", "convt") else 0
+    scales = (layer.in_scale, layer.out_scale, layer.shift) if isinstance(layer, QuantLayer) else (0.0, 0.0, 0)
+    return _LAYER.pack(
+        KIND_CODES[layer.kind], int(bool(a.get("relu"))), *size_in, *size_out, kernel, stride, a.get("pad", 0),
+        a.get("factor", 0), *scales, 0, *weight, *bias, *mult)
+
+
+def _sizes(graph: Graph | QuantGraph) -> list[Shape]:
+    if isinstance(graph, Graph):
+        return shapes(graph)
+    layers = tuple(Layer(q.kind, q.name, q.attrs, q.weight, q.bias) for q in graph.layers)  # type: ignore[arg-type]
+    return shapes(Graph(graph.n_joints, graph.n_views, graph.height, graph.width, layers))
+
+
+def write_weights(graph: Graph | QuantGraph) -> bytes:
+    """Return the weight file of a decoder.
+
+    Args:
+        graph: the float graph (an FP32 file) or the quantized one (INT8).
+
+    Returns:
+        The file's bytes, as docs/formats.md describes them.
+
+    Raises:
+        ConfigError: the graph is inconsistent.
+    """
+    sizes = _sizes(graph)
+    blocks = _Blocks(HEADER_BYTES + LAYER_BYTES * len(graph.layers))
+    layers: tuple[Layer | QuantLayer, ...] = graph.layers
+    table = b"".join(_layer_record(layer, sizes[i], sizes[i + 1], blocks) for i, layer in enumerate(layers))
+    precision = int(isinstance(graph, QuantGraph))
+    total = blocks.start + len(blocks.data)
+    size = (graph.n_joints, graph.n_views, graph.height, graph.width)
+    fields = (MAGIC, VERSION, precision, *size, len(graph.layers), total)
+    body = table + bytes(blocks.data)
+    crc = zlib.crc32(body, zlib.crc32(_HEADER.pack(*fields, 0)))
+    return _HEADER.pack(*fields, crc) + body
+
+
+def read_header(blob: bytes) -> WeightHeader:
+    """Return the head of a weight file after checking magic, version, size and checksum.
+
+    Raises:
+        BundleError: the file is not a weight file, of another version, cut off or changed.
+    """
+    if len(blob) < HEADER_BYTES or blob[:4] != MAGIC:
+        raise BundleError(f"not a weight file: {len(blob)} bytes that begin with {blob[:4]!r}, expected {MAGIC!r}",
+                          "Run: edgekin compile")
+    _, version, precision, *rest = _HEADER.unpack(blob[:HEADER_BYTES])
+    if version != VERSION:
+        raise BundleError(f"the weight file has version {version}, expected {VERSION}", "Run: edgekin compile")
+    n_joints, n_views, height, width, n_layers, file_bytes, crc = rest
+    if file_bytes != len(blob) or precision >= len(PRECISIONS):
+        raise BundleError(f"the weight file has {len(blob)} bytes, its head says {file_bytes}", "Run: edgekin compile")
+    zeroed = blob[:CRC_OFFSET] + b"\0\0\0\0" + blob[CRC_OFFSET + 4 :]
+    if zlib.crc32(zeroed) != crc:
+        raise BundleError("the weight file was changed: its checksum does not match", "Run: edgekin compile")
+    return WeightHeader(version, PRECISIONS[precision], n_joints, n_views, height, width, n_layers, file_bytes, crc)

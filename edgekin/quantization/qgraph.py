@@ -1,0 +1,246 @@
+"""The quantized decoder and its integer arithmetic in numpy: what every INT8 engine must reproduce bit for bit.
+
+The arithmetic is specified in docs/formats.md ("Integer arithmetic").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.errors import ConfigError
+from edgekin.models.graph import Graph, Layer
+from edgekin.models.reference import CHUNK, conv, convt, pixel_shuffle, resize_taps, shapes, sincos
+
+Array = NDArray[Any]
+I8 = NDArray[np.int8]
+
+#: sin and cos fill the range [-1, 1] exactly.
+SINCOS_SCALE = np.float32(1.0 / 127.0)
+#: The largest quantized value; -128 is never used, so that negation is exact.
+QMAX = 127
+#: The bias may use half of the accumulator's range.
+BIAS_MAX = 2**30
+#: Bilinear weights are multiples of 1/256, so that one axis fits into 16 bits (256 * 127 < 2^15).
+RESIZE_ONE = 256
+WEIGHTED = ("linear", "conv", "convt")
+
+
+@dataclass(frozen=True)
+class QuantLayer:
+    """One step of the integer graph."""
+
+    kind: str  # a key of edgekin.models.graph.KINDS
+    name: str
+    attrs: dict[str, Any]
+    in_scale: float  # real value of one input unit (float32-exact; 1.0 for the first layer)
+    out_scale: float  # real value of one output unit (float32-exact)
+    shift: int = 0  # of the requantization, 1..32
+    weight: I8 | None = None  # the shapes of the float graph
+    bias: NDArray[np.int32] | None = None  # (out,) in units of in_scale * weight_scale
+    multiplier: NDArray[np.int32] | None = None  # (out,)
+    weight_scale: NDArray[np.float64] | None = None  # (out,)
+
+
+@dataclass(frozen=True)
+class QuantGraph:
+    """A whole decoder in integers: joints (J,) rad -> int8 logits (V, H, W) of scale `out_scale`."""
+
+    n_joints: int
+    n_views: int
+    height: int  # px
+    width: int  # px
+    layers: tuple[QuantLayer, ...] = field(default_factory=tuple)
+
+    @property
+    def out_scale(self) -> float:
+        """The natural-log odds that one unit of the integer logits is worth."""
+        return self.layers[-1].out_scale
+
+
+def quantize(x: Array, scale: float) -> I8:
+    """Return clip(rint(x / scale), -127, 127) in float32, rounding half to even."""
+    levels = np.rint(np.asarray(x, np.float32) / np.float32(scale))
+    return np.asarray(np.clip(levels, -QMAX, QMAX), dtype=np.int8)
+
+
+def dequantize(q: Array, scale: float) -> NDArray[np.float32]:
+    """Return q * scale in float32."""
+    return np.asarray(q.astype(np.float32) * np.float32(scale), dtype=np.float32)
+
+
+def _rows(weight: Array, kind: str) -> Array:
+    """The weights as (out, everything else)."""
+    return (weight.swapaxes(0, 1) if kind == "convt" else weight).reshape(weight.shape[1 if kind == "convt" else 0], -1)
+
+
+def _per_channel(values: Array, weight: Array, kind: str) -> Array:
+    shape = [1] * weight.ndim
+    shape[1 if kind == "convt" else 0] = -1
+    return values.reshape(shape)
+
+
+def _default_weight_scale(layer: Layer, in_scale: float, out_scale: float) -> NDArray[np.float64]:
+    assert layer.weight is not None and layer.bias is not None  # noqa: PT018
+    scale: NDArray[np.float64] = np.abs(_rows(layer.weight, layer.kind)).max(axis=1).astype(np.float64) / QMAX
+    # A dead channel takes the largest scale of the others: any would do, but its multiplier must not be the largest.
+    scale[scale == 0] = scale.max() if scale.max() > 0 else out_scale / in_scale
+    return scale
+
+
+def _requantization(name: str, ratio: NDArray[np.float64]) -> tuple[NDArray[np.int32], int]:
+    """The multipliers and the largest shift <= 32 for which all of them fit into int32."""
+    for shift in range(32, 0, -1):
+        multiplier = np.rint(np.ldexp(ratio, shift))
+        if multiplier.max() <= 2**31 - 1:
+            return multiplier.astype(np.int32), shift
+    raise ConfigError(f"layer {name}: in_scale * weight_scale / out_scale is {ratio.max():.3g}, expected below 2^30",
+                      "Calibrate the output scale on more samples")
+
+
+def _check_range(layer: QuantLayer) -> None:
+    """The accumulator must fit into int32, and so must its requantized value before the clip."""
+    assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
+    total = np.abs(_rows(layer.weight.astype(np.int64), layer.kind)).sum(axis=1)
+    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total
+    if bound.max() >= 2**31:
+        raise ConfigError(f"layer {layer.name}: an accumulator can reach {bound.max()}, expected below 2^31",
+                          "Use fewer inputs per layer")
+    top = [int(b) * int(m) + 2 ** (layer.shift - 1) for b, m in zip(bound, layer.multiplier, strict=True)]
+    if max(top) >= 2 ** (31 + layer.shift):
+        raise ConfigError(f"layer {layer.name}: the output scale {layer.out_scale:.3g} is far too small for its inputs",
+                          "Calibrate the output scale on more samples")
+
+
+def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
+                   weight_scale: NDArray[np.float64] | None = None) -> QuantLayer:
+    """Return one weighted layer in integers.
+
+    Args:
+        layer: linear, conv or convt.
+        in_scale: real value of one unit of its input.
+        out_scale: real value of one unit of its output.
+        weight_scale: (out,) real value of one unit of each channel's weights; by default max-abs / 127.
+
+    Raises:
+        ConfigError: the scales are not positive and finite, or the integers would overflow.
+    """
+    assert layer.weight is not None and layer.bias is not None  # noqa: PT018 - shapes() has checked both
+    if not (np.isfinite(out_scale) and out_scale > 0):
+        raise ConfigError(f"layer {layer.name} has the output scale {out_scale}, expected a positive number")
+    if weight_scale is None:
+        weight_scale = _default_weight_scale(layer, in_scale, out_scale)
+    if weight_scale.shape != layer.bias.shape or not (np.isfinite(weight_scale) & (weight_scale > 0)).all():
+        raise ConfigError(f"layer {layer.name} needs {layer.bias.size} positive weight scales")
+    bias = layer.bias.astype(np.float64)
+    weight_scale = np.maximum(weight_scale, np.abs(bias) / (in_scale * BIAS_MAX))
+    weight = np.rint(layer.weight.astype(np.float64) / _per_channel(weight_scale, layer.weight, layer.kind))
+    multiplier, shift = _requantization(layer.name, in_scale * weight_scale / out_scale)
+    result = QuantLayer(
+        layer.kind, layer.name, dict(layer.attrs), in_scale, out_scale, shift,
+        np.clip(weight, -QMAX, QMAX).astype(np.int8),
+        np.rint(bias / (in_scale * weight_scale)).astype(np.int32), multiplier, weight_scale)
+    _check_range(result)
+    return result
+
+
+def quantize_graph(graph: Graph, scales: dict[str, float],
+                   weight_scales: dict[str, NDArray[np.float64]] | None = None) -> QuantGraph:
+    """Return the graph in integers: symmetric int8, weights per output channel.
+
+    Args:
+        graph: the float decoder.
+        scales: layer name -> real value of one output unit, for every linear, conv, convt and joints layer.
+        weight_scales: layer name -> (out,) scales of the weights; max-abs / 127 where a name is missing.
+
+    Raises:
+        ConfigError: a scale is missing or unusable, or the integers would overflow.
+    """
+    shapes(graph)
+    layers: list[QuantLayer] = []
+    scale = 1.0
+    for layer in graph.layers:
+        if layer.kind in (*WEIGHTED, "joints") and layer.name not in scales:
+            raise ConfigError(f"no output scale for layer {layer.name}", "Calibrate the graph that is being quantized")
+        if layer.kind in WEIGHTED:
+            out = float(np.float32(scales[layer.name]))
+            layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name)))
+        else:
+            fixed = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(scales.get(layer.name, 1.0)))}
+            out = fixed.get(layer.kind, scale)
+            if not (np.isfinite(out) and out > 0):
+                raise ConfigError(f"layer {layer.name} has the output scale {out}, expected a positive number")
+            layers.append(QuantLayer(layer.kind, layer.name, dict(layer.attrs), scale, out))
+        scale = out
+    return QuantGraph(graph.n_joints, graph.n_views, graph.height, graph.width, tuple(layers))
+
+
+def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int32], shift: int, relu: bool) -> I8:
+    """Return clip((acc * multiplier + 2^(shift-1)) >> shift) for acc (N, C, H, W)."""
+    y = (acc * multiplier.astype(np.int64)[:, None, None] + (1 << (shift - 1))) >> shift
+    return np.asarray(np.clip(y, 0 if relu else -QMAX, QMAX), dtype=np.int8)
+
+
+def _resize(x: I8, height: int, width: int) -> I8:
+    y0, y1, fy = resize_taps(x.shape[2], height)
+    x0, x1, fx = resize_taps(x.shape[3], width)
+    wy: NDArray[np.int32] = np.rint(fy * RESIZE_ONE).astype(np.int32)
+    wx: NDArray[np.int32] = np.rint(fx * RESIZE_ONE).astype(np.int32)
+    v = x.astype(np.int32)
+    rows = v[..., x0] * (RESIZE_ONE - wx) + v[..., x1] * wx
+    y: Array = rows[:, :, y0] * (RESIZE_ONE - wy)[:, None] + rows[:, :, y1] * wy[:, None]
+    return np.asarray((y + (1 << 15)) >> 16, dtype=np.int8)
+
+
+def _weighted(layer: QuantLayer, x: I8) -> I8:
+    assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
+    # float64 holds every partial sum of these integers exactly (below 2^53), and its products are fast.
+    v, w, a = x.astype(np.float64), layer.weight.astype(np.float64), layer.attrs
+    if layer.kind == "linear":
+        acc = (v.reshape(len(v), -1) @ w.T)[:, :, None, None]
+    elif layer.kind == "conv":
+        acc = conv(v, w, a["pad"])
+    else:
+        acc = convt(v, w, a["stride"], a["pad"])
+    total = acc.astype(np.int64) + layer.bias.astype(np.int64)[:, None, None]
+    return requantize(total, layer.multiplier, layer.shift, bool(a.get("relu")))
+
+
+def _step(layer: QuantLayer, x: Array) -> I8:
+    a = layer.attrs
+    if layer.kind == "sincos":
+        return quantize(sincos(x), layer.out_scale)[:, :, None, None]
+    if layer.kind == "joints":
+        return quantize(x, layer.out_scale)[:, :, None, None]
+    if layer.kind == "reshape":
+        return x.reshape(len(x), a["channels"], a["height"], a["width"])
+    if layer.kind == "pixel_shuffle":
+        return pixel_shuffle(x, a["factor"])
+    if layer.kind == "resize":
+        return _resize(x, a["height"], a["width"])
+    if layer.kind == "crop":
+        return x[:, :, : a["height"], : a["width"]]
+    return _weighted(layer, x)
+
+
+def forward_int8(graph: QuantGraph, q: Array) -> I8:
+    """Return the integer logits of the graph.
+
+    Args:
+        graph: the quantized decoder.
+        q: (N, J) rad.
+
+    Returns:
+        (N, V, H, W) int8 in units of `graph.out_scale`.
+    """
+    q = np.asarray(q, dtype=np.float32)
+    out = np.empty((len(q), graph.n_views, graph.height, graph.width), dtype=np.int8)
+    for i in range(0, len(q), CHUNK):
+        x: Array = q[i : i + CHUNK]
+        for layer in graph.layers:
+            x = _step(layer, x)
+        out[i : i + CHUNK] = x
+    return out
