@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.models.graph import Graph, Layer
+from edgekin.models.reference import shapes
 from edgekin.quantization.affine import Q_MAX, channel_scales, quantize
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class _Builder:
         self.int8 = (quantized_layers(self.graph, self.options.min_channels)
                      if self.options.scales is not None else set())
         self.dtype = np.float16 if self.options.body == "fp16" else np.float32
+        sizes = shapes(self.graph)
+        self.channels_into = {layer.name: size[0] for layer, size in zip(self.graph.layers, sizes, strict=False)}
 
     # ---- pieces ----
 
@@ -205,7 +208,7 @@ class _Builder:
 
     def add_resize(self, layer: Layer) -> None:
         # `sizes` rather than scales: 100 / 62 in float32 may floor to 99 pixels. Opset 17 wants all four of them.
-        sizes = np.array([1, self.channels_into(layer), layer.attrs["height"], layer.attrs["width"]], np.int64)
+        sizes = np.array([1, self.channels_into[layer.name], layer.attrs["height"], layer.attrs["width"]], np.int64)
         inputs = [self.tensor, "", "", self.constant(f"{layer.name}_sizes", sizes)]
         self.step("Resize", inputs, layer, mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
 
@@ -214,20 +217,6 @@ class _Builder:
         values = {"starts": [0, 0], "ends": ends, "axes": [2, 3]}
         inputs = [self.constant(f"{layer.name}_{key}", np.array(value, np.int64)) for key, value in values.items()]
         self.step("Slice", [self.tensor, *inputs], layer)
-
-    def channels_into(self, layer: Layer) -> int:
-        """Return the number of channels that enter a layer."""
-        channels = 0
-        for before in self.graph.layers:
-            if before is layer:
-                break
-            if before.kind == "reshape":
-                channels = int(before.attrs["channels"])
-            elif before.kind == "pixel_shuffle":
-                channels //= int(before.attrs["factor"]) ** 2
-            elif before.kind in ("conv", "convt") and before.weight is not None:
-                channels = int(before.weight.shape[1 if before.kind == "convt" else 0])
-        return channels
 
     def finish(self) -> onnx.ModelProto:
         """Return the model with its input and output."""

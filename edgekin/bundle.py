@@ -1,0 +1,275 @@
+"""The deployable bundle: a folder whose manifest vouches for every file, checked before the first tick. Numpy only."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.errors import BundleError
+
+if TYPE_CHECKING:
+    from edgekin.robot.spec import RobotSpec
+    from edgekin.runtime.engine import Engine
+
+SCHEMA = "edgekin.bundle/1"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "model.ekw"
+ONNX = "model.onnx"
+DETECTOR = "detector.json"
+KNOWN_ANSWERS = "known_answers.npz"
+
+#: target -> the files without which a bundle of it is of no use.
+REQUIRED = {
+    "native": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+    "onnx": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+}
+
+#: Caps before anything is read: far beyond any honest bundle, far below what would hurt the machine.
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILE_BYTES = 512 << 20
+MAX_FILES = 64
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_RECOMPILE = "Run: edgekin compile --force"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files have been checked against its manifest."""
+
+    path: Path
+    manifest: dict[str, Any]
+    detector: dict[str, Any] = field(default_factory=dict)  # detector.json; empty where the target has none
+
+    @property
+    def target(self) -> str:
+        """What runs it: native or onnx."""
+        return str(self.manifest["target"])
+
+    @property
+    def precision(self) -> str:
+        """fp32, fp16 or int8."""
+        return str(self.manifest["precision"])
+
+    @cached_property
+    def robot(self) -> RobotSpec:
+        """The robot as trained; reads its meshes on first use, which a device without them never needs."""
+        from edgekin.robot import load_robot
+
+        return load_robot(self.path / "robot.yaml")
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content after checking its size and hash; raises BundleError, naming the file."""
+        return _read_checked(self.path, name, self.manifest["files"])
+
+    def open_engine(self, isa: str = "auto") -> Engine:
+        """Open the native engine and make it give the known answers.
+
+        Args:
+            isa: auto, scalar, avx2, avx512 or neon.
+
+        Raises:
+            BundleError: not a native bundle, or an answer differs from the recorded one.
+            RuntimeFault: the engine refuses the weights or the instruction set.
+        """
+        if self.target != "native":
+            raise BundleError(f"bundle {self.path} is for target {self.target}, which the native engine cannot run",
+                              "Run: edgekin compile --target native")
+        from edgekin.runtime.engine import Engine
+
+        engine = Engine.open(self.read(WEIGHTS), isa)
+        try:
+            check_known_answers(engine, self.read(KNOWN_ANSWERS), str(self.path))
+        except BundleError:
+            engine.close()
+            raise
+        return engine
+
+
+def runs_root() -> Path:
+    """Return the folder of the runs: $EDGEKIN_RUNS or ./runs."""
+    return Path(os.environ.get("EDGEKIN_RUNS") or "runs")
+
+
+def latest_bundle() -> Path:
+    """Return the bundle whose manifest was written last; raises BundleError where there is none."""
+    found = sorted(runs_root().glob(f"*/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise BundleError(f"no bundle under {runs_root()}/", "Run: edgekin train && edgekin compile --int8")
+    return found[-1].parent
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and check its version, its file sizes and every hash.
+
+    Args:
+        path: the bundle's folder.
+
+    Returns:
+        The bundle; the known answers are checked when an engine is opened from it.
+
+    Raises:
+        BundleError: missing, of another version, or with a missing or changed file (which it names).
+    """
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    files = _check_file_list(folder, manifest)
+    content = {name: _read_checked(folder, name, files) for name in sorted(files)}
+    detector: dict[str, Any] = {}
+    if DETECTOR in content:
+        detector = _parse_object(content[DETECTOR], folder / DETECTOR)
+    return Bundle(folder, manifest, detector)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise BundleError(f"bundle {folder} does not exist", "Run: edgekin compile --int8")
+    path = folder / MANIFEST
+    try:
+        size = path.stat().st_size
+        if size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path} has {size} bytes, expected at most {MAX_MANIFEST_BYTES}", _RECOMPILE)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): {folder} is not a bundle",
+                          "Run: edgekin compile --int8") from error
+    manifest = _parse_object(raw, path)
+    version = manifest.get("format_version")
+    if manifest.get("schema") != SCHEMA or version != FORMAT_VERSION:
+        raise BundleError(f"bundle {folder} is of format version {version!r} ({manifest.get('schema')!r}), "
+                          f"this edgekin reads version {FORMAT_VERSION} ({SCHEMA!r})",
+                          "Compile the run again with this edgekin: edgekin compile --force")
+    return manifest
+
+
+def _parse_object(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not valid JSON: {error}", _RECOMPILE) from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} holds no JSON object", _RECOMPILE)
+    return content
+
+
+def _check_file_list(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest's file list after checking names, form and completeness; nothing of it is opened."""
+    files = manifest.get("files")
+    target = manifest.get("target")
+    if not isinstance(files, dict) or not 0 < len(files) <= MAX_FILES or target not in REQUIRED:
+        raise BundleError(f"{folder / MANIFEST} lists no files for a known target ({target!r}), expected one of "
+                          f"{', '.join(REQUIRED)}", _RECOMPILE)
+    for name, entry in files.items():
+        plain = isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
+        if not _NAME.fullmatch(name) or not plain or name == MANIFEST:
+            raise BundleError(f"{folder / MANIFEST} has a malformed entry for file {name!r}", _RECOMPILE)
+    missing = [name for name in REQUIRED[target] if name not in files]
+    if missing:
+        raise BundleError(f"{folder / MANIFEST} does not list {missing[0]}, which target {target} needs", _RECOMPILE)
+    return files
+
+
+def _read_checked(folder: Path, name: str, files: dict[str, Any]) -> bytes:
+    path = folder / name
+    if name not in files:
+        raise BundleError(f"bundle {folder} has no file {name}", _RECOMPILE)
+    expected = files[name]
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is not a regular file", _RECOMPILE)
+        if status.st_size != expected["bytes"] or status.st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path} has {status.st_size} bytes, the manifest says {expected['bytes']} (at most "
+                              f"{MAX_FILE_BYTES})", _RECOMPILE)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}", _RECOMPILE) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected["sha256"]:
+        raise BundleError(f"{path} was changed: its sha256 is {digest[:12]}..., the manifest says "
+                          f"{expected['sha256'][:12]}...", _RECOMPILE)
+    return content
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Hash every file of the folder and write manifest.json as the last one.
+
+    Args:
+        folder: the bundle under construction; holds its other files and nothing else.
+        content: what the manifest says besides schema, format_version and files.
+
+    Returns:
+        The whole manifest.
+    """
+    files = {}
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        files[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {"schema": SCHEMA, "format_version": FORMAT_VERSION, **content, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def known_answers_bytes(joint_pos: NDArray[np.float64], **answers: NDArray[Any]) -> bytes:
+    """Return the content of known_answers.npz.
+
+    Args:
+        joint_pos: (K, J) rad.
+        answers: `logits_int8` (K, V, H, W) int8; or `logits` (K, V, H, W) float32 and `tolerance` () float64.
+    """
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {"joint_pos": joint_pos, **answers}
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def read_known_answers(raw: bytes, where: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of known_answers.npz; raises BundleError where it is damaged or too large."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            total = sum(info.file_size for info in archive.infolist())
+        if total > MAX_FILE_BYTES:
+            raise BundleError(f"{where}/{KNOWN_ANSWERS} unpacks to {total} bytes, expected at most {MAX_FILE_BYTES}",
+                              _RECOMPILE)
+        with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise BundleError(f"{where}/{KNOWN_ANSWERS} is damaged: {error}", _RECOMPILE) from error
+    if arrays.get("joint_pos", np.zeros(0)).ndim != 2 or len(arrays["joint_pos"]) == 0:
+        raise BundleError(f"{where}/{KNOWN_ANSWERS} holds no poses", _RECOMPILE)
+    return arrays
+
+
+def check_known_answers(engine: Engine, raw: bytes, where: str) -> None:
+    """Raise BundleError unless the engine gives every recorded answer.
+
+    Args:
+        engine: an open native engine.
+        raw: the content of known_answers.npz.
+        where: the bundle's path, for the message.
+    """
+    answers = read_known_answers(raw, where)
+    exact = "logits_int8" in answers
+    expected = answers["logits_int8" if exact else "logits"]
+    tolerance = 0.0 if exact else float(answers["tolerance"])
+    for index, (pose, wanted) in enumerate(zip(answers["joint_pos"], expected, strict=True)):
+        engine.run(pose)
+        got = engine.logits_int8()[0] if exact else engine.logits()
+        error = float(np.max(np.abs(got.astype(np.float64) - wanted.astype(np.float64))))
+        if not error <= tolerance:
+            raise BundleError(f"the engine of bundle {where} fails its known answer {index + 1} of {len(expected)}: "
+                              f"off by {error:.3g}, allowed {tolerance:.3g}",
+                              f"{_RECOMPILE}, and report this machine's CPU with it")

@@ -1,0 +1,55 @@
+"""The parity gate: every product beside the FP32 torch model, on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.quantization.calibrate import sigmoid
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a product is from the FP32 torch model."""
+
+    psnr_loss_db: float  # PSNR of the torch model minus PSNR of the product, both against the true masks
+    iou_vs_fp32: float  # mean IoU of the two thresholded predictions
+    max_abs_error: float  # largest difference of two probabilities
+    psnr_db: float  # of the product
+    psnr_fp32_db: float  # of the torch model
+    n: int  # test samples
+
+    def core(self) -> dict[str, float]:
+        """Return the part that the JSON calls parity."""
+        return {key: asdict(self)[key] for key in ("psnr_loss_db", "iou_vs_fp32", "max_abs_error")}
+
+
+def psnr_db(probability: Logits, masks: NDArray[np.bool_]) -> float:
+    """Return the mean over the samples of -10 log10(MSE + 1e-8), as training scores it.
+
+    Args:
+        probability: (N, V, H, W).
+        masks: (N, V, H, W).
+    """
+    error = np.square(probability - masks.astype(np.float32), dtype=np.float64).reshape(len(masks), -1).mean(axis=1)
+    return float(np.mean(-10.0 * np.log10(error + 1e-8)))
+
+
+def compare(expected: Logits, logits: Logits, masks: NDArray[np.bool_]) -> Parity:
+    """Compare a product's logits with those of the torch model.
+
+    Args:
+        expected: (N, V, H, W) logits of the torch model in FP32.
+        logits: (N, V, H, W) logits of the product.
+        masks: (N, V, H, W) the truth.
+    """
+    p, q = sigmoid(expected), sigmoid(logits)
+    a, b = (p > 0.5).reshape(len(p), -1), (q > 0.5).reshape(len(q), -1)
+    union = (a | b).sum(axis=1)
+    iou = np.where(union > 0, (a & b).sum(axis=1) / np.maximum(union, 1), 1.0)
+    before, after = psnr_db(p, masks), psnr_db(q, masks)
+    return Parity(before - after, float(iou.mean()), float(np.abs(p - q).max()), after, before, len(masks))

@@ -1,0 +1,190 @@
+"""Calibration: run the float graph over the chosen poses, and choose a scale for every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.errors import ConfigError, DataError, MissingExtra
+from edgekin.models.graph import Graph
+from edgekin.models.reference import CHUNK, activations, forward
+from edgekin.quantization.affine import scale_for
+from edgekin.quantization.observers import METHODS, MagnitudeHistogram
+from edgekin.quantization.profile import (
+    AUTO,
+    MIN_SAMPLES,
+    Calibration,
+    CalibrationProfile,
+    LayerRange,
+    samples_sha256,
+)
+
+if TYPE_CHECKING:
+    from edgekin.quantization.qgraph import QuantGraph
+
+Float = NDArray[np.float64]
+
+#: Layers whose output is requantized, and the raw-angle input; everything else passes its scale through.
+SCALED_KINDS = ("joints", "linear", "conv", "convt")
+
+#: A change of one layer's method must win this much to be kept: less is noise of the poses at hand.
+_WORTH_DB = 0.01
+
+
+def select_poses(profile: CalibrationProfile, available: Float, limits: Float, seed: int, source: str) -> Float:
+    """Return the joint angles to calibrate on.
+
+    Args:
+        profile: which and how many.
+        available: (N, J) rad, the run's training split.
+        limits: (J, 2) rad, for the Sobol points.
+        seed: of the draw.
+        source: the training split's file, for the message.
+
+    Returns:
+        (n, J) rad with MIN_SAMPLES <= n <= profile.samples; fewer than asked only where the split is smaller.
+
+    Raises:
+        DataError: the training split has fewer than MIN_SAMPLES poses.
+    """
+    if profile.poses == "sobol":
+        try:
+            from scipy.stats import qmc
+        except ImportError as error:
+            raise MissingExtra("scipy", "train") from error
+        power = int(np.ceil(np.log2(profile.samples)))
+        unit = qmc.Sobol(len(limits), scramble=True, seed=np.random.default_rng(seed)).random_base2(power)
+        spread: Float = limits[:, 0] + unit[: profile.samples] * (limits[:, 1] - limits[:, 0])
+        return spread
+    if len(available) < MIN_SAMPLES:
+        raise DataError(f"calibration set is too small: {source} holds {len(available)} poses, need >= {MIN_SAMPLES}",
+                        "Train on more samples, or use a calibration profile with poses: sobol")
+    count = min(profile.samples, len(available))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(available), size=count, replace=False))
+    poses: Float = np.asarray(available[chosen], np.float64)
+    return poses
+
+
+def observe(graph: Graph, joint_pos: Float) -> dict[str, MagnitudeHistogram]:
+    """Return the histogram of every scaled layer's output magnitudes over (N, J) joint angles in rad."""
+    histograms = {layer.name: MagnitudeHistogram() for layer in graph.layers if layer.kind in SCALED_KINDS}
+    for start in range(0, len(joint_pos), CHUNK):
+        for name, output in activations(graph, joint_pos[start : start + CHUNK]):
+            if name in histograms:
+                histograms[name].update(output)
+    return histograms
+
+
+def fidelity_db(expected_logits: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
+    """Return -10 log10 of the mean squared difference of the probabilities: how well one network repeats another."""
+    difference = sigmoid(expected_logits) - sigmoid(logits)
+    return float(-10.0 * np.log10(np.mean(np.square(difference, dtype=np.float64)) + 1e-12))
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities of natural-log odds, in float32, without overflow."""
+    clipped = np.clip(np.asarray(logits, np.float32), -60.0, 60.0)
+    probability: NDArray[np.float32] = np.asarray(1.0 / (1.0 + np.exp(-clipped)), np.float32)
+    return probability
+
+
+#: Predicts float logits (N, V, H, W) of an integer graph for joint angles (N, J).
+Predict = Callable[["QuantGraph", Float], NDArray[np.float32]]
+
+
+def reference_predict(quantized: QuantGraph, joint_pos: Float) -> NDArray[np.float32]:
+    """Predict with the integer reference in numpy; an engine does the same, bit for bit and faster."""
+    from edgekin.quantization.qgraph import dequantize, forward_int8
+
+    return dequantize(forward_int8(quantized, joint_pos), quantized.out_scale)
+
+
+@dataclass(frozen=True)
+class CalibrationSource:
+    """Where the poses come from, for the record."""
+
+    profile: CalibrationProfile
+    seed: int
+    source: str  # the training split's file, or what generated the poses
+
+
+class Calibrator:
+    """Observes a graph once, then offers a calibration by any method.
+
+    Args:
+        graph: the float decoder.
+        joint_pos: (N, J) rad, the calibration poses.
+        source: their provenance.
+        predict: how to evaluate an integer graph; the numpy reference by default.
+    """
+
+    def __init__(self, graph: Graph, joint_pos: Float, source: CalibrationSource,
+                 predict: Predict = reference_predict) -> None:
+        self.graph, self.joint_pos, self.source, self.predict = graph, joint_pos, source, predict
+        self.histograms = observe(graph, joint_pos)
+        self.expected = forward(graph, joint_pos)
+
+    def calibration(self, methods: Mapping[str, str], asked: str) -> Calibration:
+        """Return the calibration that uses the given method for each layer."""
+        kinds = {layer.name: layer.kind for layer in self.graph.layers}
+        layers = {}
+        for name, histogram in self.histograms.items():
+            method = methods[name]
+            threshold = METHODS[method](histogram, self.source.profile.percentile)
+            layers[name] = LayerRange(kinds[name], method, histogram.max_abs, threshold, float(scale_for(threshold)))
+        profile = self.source.profile
+        return Calibration(layers, asked, profile.percentile, profile.poses, len(self.joint_pos),
+                           samples_sha256(self.joint_pos), self.source.seed, profile.source, self.source.source)
+
+    def single(self, method: str) -> Calibration:
+        """Return the calibration that uses one method for every layer."""
+        return self.calibration(dict.fromkeys(self.histograms, method), method)
+
+    def fidelity(self, calibration: Calibration) -> float:
+        """Return how well the integer graph repeats the float one on the calibration poses, dB; -inf where it cannot be."""
+        from edgekin.quantization.qgraph import quantize_graph
+
+        try:
+            quantized = quantize_graph(self.graph, calibration.scales)
+        except ConfigError:  # a scale so small that the integers would overflow
+            return float("-inf")
+        return fidelity_db(self.expected, self.predict(quantized, self.joint_pos))
+
+    def ranked(self) -> list[str]:
+        """Return the single methods, the most faithful on the calibration poses first."""
+        scores = {method: self.fidelity(self.single(method)) for method in METHODS}
+        return sorted(scores, key=lambda method: -scores[method])
+
+    def auto(self, progress: Callable[[], None] = lambda: None) -> Calibration:
+        """Return the best single method, improved layer by layer by whichever method serves that layer best.
+
+        It looks at the calibration poses alone; the test split stays unseen.
+
+        Args:
+            progress: called after each layer.
+        """
+        methods = dict.fromkeys(self.histograms, self.ranked()[0])
+        best = self.fidelity(self.calibration(methods, AUTO))
+        for name in reversed(list(self.histograms)):
+            for method in METHODS:
+                trial = {**methods, name: method}
+                score = self.fidelity(self.calibration(trial, AUTO)) if trial != methods else best
+                if score > best + _WORTH_DB:
+                    methods, best = trial, score
+            progress()
+        return self.calibration(methods, AUTO)
+
+    def by_method(self, method: str, progress: Callable[[], None] = lambda: None) -> Calibration:
+        """Return the calibration of a method of the profile, `auto` included."""
+        return self.auto(progress) if method == AUTO else self.single(method)
+
+
+def with_overrides(profile: CalibrationProfile, method: str | None, samples: int | None) -> CalibrationProfile:
+    """Return the profile with the command line's values in place of its own, validated."""
+    changed = replace(profile, method=method or profile.method,
+                      samples=profile.samples if samples is None else samples)
+    return changed.validated()
