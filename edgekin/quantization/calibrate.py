@@ -145,7 +145,7 @@ class Calibrator:
         return self.calibration(dict.fromkeys(self.histograms, method), method)
 
     def fidelity(self, calibration: Calibration) -> float:
-        """Return how well the integer graph repeats the float one on the calibration poses, dB; -inf where it cannot be."""
+        """Return how well the integer graph repeats the float one on the calibration poses, dB; -inf: not at all."""
         from edgekin.quantization.qgraph import quantize_graph
 
         try:
