@@ -2,8 +2,8 @@
 
     python benchmarks/record.py [--seed-arm PATH/seed_arm.urdf] [--only CASE ...]
 
-Each case is train -> compile --int8 -> bench with a link bent half-way, by the command line a user types. README's tables are
-made from these files by benchmarks/tables.py.
+Each case is train -> compile --int8 -> bench with a link bent half-way, by the command line a user types. README's
+tables are made from these files by benchmarks/tables.py.
 """
 
 from __future__ import annotations
@@ -61,8 +61,18 @@ def run(case: Case, out: Path, runs: str) -> None:
     edgekin("train", *case.train, "--name", case.name, "--json", str(out / f"{case.name}.train.json"))
     edgekin("compile", f"{runs}/{case.name}", "--int8", "--json", str(out / f"{case.name}.compile.json"))
     if case.damage:
-        edgekin("bench", f"{runs}/{case.name}/bundle-int8", "--hz", "1000", "--seconds", "30", "--damage", case.damage,
-                "--json", str(out / f"{case.name}.bench.json"))
+        edgekin(
+            "bench",
+            f"{runs}/{case.name}/bundle-int8",
+            "--hz",
+            "1000",
+            "--seconds",
+            "30",
+            "--damage",
+            case.damage,
+            "--json",
+            str(out / f"{case.name}.bench.json"),
+        )
 
 
 def main() -> None:

@@ -21,26 +21,40 @@ def load(folder: Path) -> dict[str, dict[str, Any]]:
     return cases
 
 
+def table(header: str, rows: list[list[str]]) -> list[str]:
+    """Return a Markdown table; the header's columns stand between bars."""
+    lines = [header, "|" + "---|" * header.strip("| ").count("|") + "---|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
 def quality(cases: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of PSNR and IoU beside the floors, and of what INT8 costs."""
-    rows = ["| case | parameters | trained on | PSNR dB | IoU | mean image dB | 1-NN dB | INT8 loss dB | INT8 / FP32 bytes |",
-            "|---|---|---|---|---|---|---|---|---|"]
+    rows = []
     for name, case in cases.items():
         if "train" not in case or "compile" not in case:
             continue
         train, made = case["train"], case["compile"]
         floors = train["floors"]
         rows.append(
-            f"| {name} | {train['parameters']:,} | {train['n_train']:,} frames, {train['train_seconds']:.0f} s | **{train['psnr_db']:.2f}** "
-            f"| {train['iou']:.3f} | {floors['mean_image']['psnr_db']:.2f} | {floors['nearest']['psnr_db']:.2f} "
-            f"| {made['parity']['psnr_loss_db']:.3f} | {made['bytes'] / made['bytes_fp32']:.2f} |")
-    return rows
+            [
+                name,
+                f"{train['parameters']:,}",
+                f"{train['n_train']:,} frames, {train['train_seconds']:.0f} s",
+                f"**{train['psnr_db']:.2f}**",
+                f"{train['iou']:.3f}",
+                f"{floors['mean_image']['psnr_db']:.2f}",
+                f"{floors['nearest']['psnr_db']:.2f}",
+                f"{made['parity']['psnr_loss_db']:.3f}",
+                f"{made['bytes'] / made['bytes_fp32']:.2f}",
+            ]
+        )
+    header = "| case | parameters | trained on | PSNR dB | IoU | mean image dB | 1-NN dB | INT8 loss dB "
+    return table(header + "| INT8 / FP32 bytes |", rows)
 
 
 def realtime(cases: dict[str, dict[str, Any]]) -> list[str]:
     """Return the table of the 1 kHz loop: execution, frame to verdict, misses, detection."""
-    rows = ["| case | damage | execution p50 / p99.9 us | frame to verdict p50 / p99 us | own misses / ticks | delay | false alarms |",
-            "|---|---|---|---|---|---|---|"]
+    rows = []
     for name, case in cases.items():
         if "bench" not in case:
             continue
@@ -49,9 +63,19 @@ def realtime(cases: dict[str, dict[str, Any]]) -> list[str]:
         delay = "missed"
         if found["alarm_ms"] is not None:
             delay = f"{found['delay_frames']} frames, {found['alarm_ms'] - found['onset_ms']:.1f} ms"
-        rows.append(f"| {name} | `{found['damage']}` | {run['p50']:.0f} / {run['p99_9']:.0f} | {total['p50']:.0f} / {total['p99']:.0f} "
-                    f"| {bench['deadline_misses']['own']} / {bench['ticks']:,} | {delay} | {found['false_alarms']} |")
-    return rows
+        rows.append(
+            [
+                name,
+                f"`{found['damage']}`",
+                f"{run['p50']:.0f} / {run['p99_9']:.0f}",
+                f"{total['p50']:.0f} / {total['p99']:.0f}",
+                f"{bench['deadline_misses']['own']} / {bench['ticks']:,}",
+                delay,
+                str(found["false_alarms"]),
+            ]
+        )
+    header = "| case | damage | execution p50 / p99.9 us | frame to verdict p50 / p99 us | own misses / ticks "
+    return table(header + "| detection delay | false alarms |", rows)
 
 
 def section() -> str:
@@ -63,9 +87,16 @@ def section() -> str:
         if machine is None:
             continue
         revisions = sorted({part["revision"] for case in cases.values() for part in case.values()})
-        where = f"{machine['cpu']}, {machine['cores']} cores{', virtual' if machine['virtual'] else ''}, Linux {machine['kernel']}"
-        blocks += [f"Recorded on {where} (revision {', '.join(revisions)}; `python benchmarks/record.py`).", "",
-                   *quality(cases), "", *realtime(cases), ""]
+        virtual = ", virtual" if machine["virtual"] else ""
+        where = f"{machine['cpu']}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}"
+        blocks += [
+            f"Recorded on {where} (revision {', '.join(revisions)}; `python benchmarks/record.py`).",
+            "",
+            *quality(cases),
+            "",
+            *realtime(cases),
+            "",
+        ]
     return "\n".join(blocks).rstrip()
 
 

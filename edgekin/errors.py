@@ -46,8 +46,10 @@ class MissingExtra(EdgekinError):
     """An optional dependency that is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"this step needs the Python package {package}, which is not installed",
-                         f"Run: pip install 'edgekin[{extra}]'")
+        super().__init__(
+            f"this step needs the Python package {package}, which is not installed",
+            f"Run: pip install 'edgekin[{extra}]'",
+        )
 
 
 class GateMissed(EdgekinError):

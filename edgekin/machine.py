@@ -42,10 +42,20 @@ def revision() -> str:
     here = Path(__file__).resolve().parent
     if (here.parent / ".git").exists():
         try:
-            head = subprocess.run(["git", "-C", str(here.parent), "rev-parse", "--short=12", "HEAD"],
-                                  capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-            dirty = subprocess.run(["git", "-C", str(here.parent), "status", "--porcelain", "--untracked-files=no"],
-                                   capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+            head = subprocess.run(
+                ["git", "-C", str(here.parent), "rev-parse", "--short=12", "HEAD"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=5,
+            ).stdout.strip()
+            dirty = subprocess.run(
+                ["git", "-C", str(here.parent), "status", "--porcelain", "--untracked-files=no"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=5,
+            ).stdout.strip()
             return head + ("+dirty" if dirty else "")
         except (OSError, subprocess.SubprocessError):
             pass

@@ -46,14 +46,20 @@ def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
     source = out / "source"
     # Built from what git tracks, so that a file that was never added is missed here and not by a user.
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode().split("\0")
+    files = (
+        subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+        .stdout.decode()
+        .split("\0")
+    )
     if not any(files):
         pytest.skip("not a git checkout: the wheel is built from the tracked files")
     for name in filter(None, files):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)], check=True
+    )
     return next(out.glob("*.whl"))
 
 
@@ -77,7 +83,9 @@ def test_a_clean_venv_runs_an_engine_without_torch(wheel, tmp_path):
     done = subprocess.run([str(python), "-c", RUN_AN_ENGINE], capture_output=True, text=True, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ran")
-    train = subprocess.run([str(venv / "bin" / "edgekin"), "train"], capture_output=True, text=True, cwd=tmp_path, env=env)
+    train = subprocess.run(
+        [str(venv / "bin" / "edgekin"), "train"], capture_output=True, text=True, cwd=tmp_path, env=env
+    )
     assert train.returncode == 1
     assert "pip install 'edgekin[train]'" in train.stderr
     assert "Traceback" not in train.stderr

@@ -23,7 +23,18 @@ MAY_IMPORT = {
     "quantization": BASE | {"robot", "sim", "models", "training"},
     "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle"},
 }
-HEAVY = {"torch", "pybullet", "pybullet_data", "onnx", "onnxruntime", "tensorrt", "pycuda", "matplotlib", "PIL", "scipy"}
+HEAVY = {
+    "torch",
+    "pybullet",
+    "pybullet_data",
+    "onnx",
+    "onnxruntime",
+    "tensorrt",
+    "pycuda",
+    "matplotlib",
+    "PIL",
+    "scipy",
+}
 #: torch is what these modules are made of; their package's __init__ must not import them.
 TORCH_MODULES = {"models/neurokin.py"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
