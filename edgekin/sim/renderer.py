@@ -1,0 +1,148 @@
+"""The C silhouette renderer's Python face: joint angles in, bit-packed masks or metric depth out."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgekin.errors import RobotError, RuntimeFault
+from edgekin.robot.spec import Camera, RobotSpec
+
+_JOINT_KIND = {"fixed": 0, "revolute": 1, "continuous": 1, "prismatic": 2}  # EK_JOINT_* of edgekin.h
+
+
+class Renderer:
+    """Renders one robot from its cameras; for one thread at a time.
+
+    Args:
+        spec: the robot; its cameras must share one picture size.
+
+    Raises:
+        RobotError: cameras of different sizes.
+        RuntimeFault: the C library refused the geometry.
+    """
+
+    def __init__(self, spec: RobotSpec) -> None:
+        from edgekin._ek import ffi, lib
+
+        sizes = {(c.height, c.width) for c in spec.cameras}
+        if len(sizes) != 1:
+            raise RobotError(f"the cameras of {spec.name} have {len(sizes)} picture sizes, expected 1",
+                             "Give every camera the same width and height")
+        (self.height, self.width), = sizes
+        self.n_views, self.n_joints = len(spec.cameras), len(spec.actuated)
+        self.row_bytes = (self.width + 7) // 8
+        self._ffi, self._lib, self._name = ffi, lib, spec.name
+        self._convention = lib.EK_CONVENTION_TINYRENDERER if spec.convention == "tinyrenderer" else lib.EK_CONVENTION_CENTER
+        self._cameras = [self._camera(c) for c in spec.cameras]
+        self._chain(spec)
+        self._scene: Any = self._open(spec)
+
+    def _camera(self, view: Camera) -> Any:
+        rows = view.world_to_cam[:3].astype(np.float64).ravel().tolist()
+        return self._ffi.new("ek_camera *", {
+            "width": view.width, "height": view.height, "fx": view.fx, "fy": view.fy, "cx": view.cx, "cy": view.cy,
+            "near_m": view.near, "world_to_cam": rows})
+
+    def _chain(self, spec: RobotSpec) -> None:
+        entries, coordinate = [], 0
+        for joint in spec.joints:
+            entries.append({"kind": _JOINT_KIND[joint.kind], "parent": joint.parent, "child": joint.child,
+                            "coordinate": coordinate if joint.actuated else -1, "rest": joint.rest,
+                            "axis": joint.axis.tolist(), "origin": joint.origin[:3].ravel().tolist()})
+            coordinate += joint.actuated
+        self._joints = self._ffi.new("ek_joint[]", entries)
+        self._base = self._ffi.new("double[12]", spec.base[:3].astype(np.float64).ravel().tolist())
+        self._n_links = len(spec.links)
+        self._poses = self._ffi.new("double[]", 12 * self._n_links)
+
+    def _open(self, spec: RobotSpec) -> Any:
+        ffi = self._ffi
+        starts = np.cumsum([0] + [len(link.vertices) for link in spec.links])
+        vertices = np.ascontiguousarray(np.concatenate([link.vertices for link in spec.links]), dtype=np.float32)
+        triangles = np.ascontiguousarray(np.concatenate([link.triangles + start for link, start in
+                                                         zip(spec.links, starts[:-1], strict=True)]), dtype=np.int32)
+        owner = np.repeat(np.arange(len(spec.links), dtype=np.int32), [len(link.triangles) for link in spec.links])
+        status = ffi.new("int *")
+        scene = self._lib.ek_scene_create(ffi.from_buffer("float[]", vertices), len(vertices),
+                                          ffi.from_buffer("int32_t[]", triangles), ffi.from_buffer("int32_t[]", owner),
+                                          len(triangles), len(spec.links), status)
+        if scene == ffi.NULL:
+            self._check(status[0], "ek_scene_create")
+        return ffi.gc(scene, self._lib.ek_scene_destroy)
+
+    def _check(self, status: int, call: str) -> None:
+        if status != 0:
+            text = self._ffi.string(self._lib.ek_status_text(status)).decode()
+            raise RuntimeFault(f"{call} refused for {self._name}: {text}", "Check the robot's geometry and the joint angles")
+
+    def _angles(self, q: ArrayLike) -> NDArray[np.float64]:
+        angles = np.ascontiguousarray(np.atleast_2d(np.asarray(q, dtype=np.float64)))
+        if angles.ndim != 2 or angles.shape[1] != self.n_joints:
+            raise RobotError(f"got joint angles of shape {angles.shape}, expected (N, {self.n_joints}) for {self._name}",
+                             "Give one angle for each actuated joint")
+        if self._scene is None:
+            raise RuntimeFault("the renderer is closed", "Open another")
+        return angles
+
+    def _place(self, buffer: Any, row: int) -> None:
+        self._check(self._lib.ek_forward_kinematics(self._joints, len(self._joints), self._base,
+                                                    buffer + row * self.n_joints, self.n_joints, self._poses,
+                                                    self._n_links), "ek_forward_kinematics")
+
+    def masks(self, q: ArrayLike) -> NDArray[np.uint8]:
+        """Render silhouettes.
+
+        Args:
+            q: (N, J) or (J,) rad.
+
+        Returns:
+            (N, V, H, row_bytes) uint8, numpy.packbits along x.
+        """
+        angles = self._angles(q)
+        out = np.zeros((len(angles), self.n_views, self.height, self.row_bytes), dtype=np.uint8)
+        source, target = self._ffi.from_buffer("double[]", angles), self._ffi.from_buffer("uint8_t[]", out)
+        size, at = self.height * self.row_bytes, 0
+        for row in range(len(angles)):
+            self._place(source, row)
+            for view in self._cameras:
+                self._check(self._lib.ek_render_mask(self._scene, view, self._convention, self._poses, target + at),
+                            "ek_render_mask")
+                at += size
+        return out
+
+    def depth(self, q: ArrayLike) -> NDArray[np.float32]:
+        """Render depth along each camera's axis.
+
+        Args:
+            q: (N, J) or (J,) rad.
+
+        Returns:
+            (N, V, H, W) float32 m, +inf where there is no robot.
+        """
+        angles = self._angles(q)
+        out = np.empty((len(angles), self.n_views, self.height, self.width), dtype=np.float32)
+        source, target = self._ffi.from_buffer("double[]", angles), self._ffi.from_buffer("float[]", out)
+        size, at = self.height * self.width, 0
+        for row in range(len(angles)):
+            self._place(source, row)
+            for view in self._cameras:
+                self._check(self._lib.ek_render_depth(self._scene, view, self._convention, self._poses, target + at),
+                            "ek_render_depth")
+                at += size
+        return out
+
+    def close(self) -> None:
+        """Free the C scene; the renderer cannot be used afterwards."""
+        if self._scene is not None:
+            self._ffi.release(self._scene)
+            self._scene = None
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
