@@ -69,7 +69,7 @@ class Bundle:
         """The robot as trained; reads its meshes on first use, which a device without them never needs."""
         from edgekin.robot import load_robot
 
-        return load_robot(self.path / "robot.yaml")
+        return load_robot(str(self.path / "robot.yaml"))
 
     def read(self, name: str) -> bytes:
         """Return a file's content after checking its size and hash; raises BundleError, naming the file."""
@@ -106,7 +106,9 @@ def runs_root() -> Path:
 
 def latest_bundle() -> Path:
     """Return the bundle whose manifest was written last; raises BundleError where there is none."""
-    found = sorted(runs_root().glob(f"*/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime_ns)
+    # A hidden folder is one that is still being written, or that an interruption left behind.
+    whole = [path for path in runs_root().glob(f"*/*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise BundleError(f"no bundle under {runs_root()}/", "Run: edgekin train && edgekin compile --int8")
     return found[-1].parent

@@ -237,6 +237,19 @@ class _Builder:
                                  producer_name="edgekin")
 
 
+def open_session(model: bytes) -> Any:
+    """Return an onnxruntime.InferenceSession on one CPU thread; raises MissingExtra where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", "train") from error
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
 def run_onnx(model: bytes, joint_pos: NDArray[Any]) -> NDArray[np.float32]:
     """Run a model of `export_onnx` in ONNX Runtime on one CPU thread.
 
@@ -246,19 +259,8 @@ def run_onnx(model: bytes, joint_pos: NDArray[Any]) -> NDArray[np.float32]:
 
     Returns:
         (N, V, H, W) float32 logits.
-
-    Raises:
-        MissingExtra: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtra("onnxruntime", "train") from error
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     joints = np.ascontiguousarray(joint_pos, np.float32)
     frames = [session.run([OUTPUT], {INPUT: joints[i : i + 1]})[0] for i in range(len(joints))]
     logits: NDArray[np.float32] = np.concatenate(frames)

@@ -1,0 +1,116 @@
+"""edgekin compile: a trained run becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekin.compile.pipeline import CompileConfig, CompileResult
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--int8", "precision", flag_value="int8", help="Symmetric int8 after calibration (the default).")
+@click.option("--fp32", "precision", flag_value="fp32", help="No quantization.")
+@click.option("--fp16", "precision", flag_value="fp16", help="FP16 body; target onnx only.")
+@click.option("--target", type=click.Choice(["native", "onnx"]), default="native", show_default=True,
+              help="native: the C engines; onnx: files for ONNX Runtime and TensorRT.")
+@click.option("--calibration", type=click.Path(path_type=Path), metavar="YAML",
+              help="Calibration profile; calibration/default.yaml shows the defaults.")
+@click.option("--calibration-method", type=click.Choice(["minmax", "percentile", "mse", "entropy", "auto"]),
+              help="Over the profile's method.")
+@click.option("--samples", type=int, help="Over the profile's number of calibration poses, at least 32.")
+@click.option("--max-psnr-loss", type=float, default=0.1, show_default=True, metavar="DB",
+              help="Parity gate against the FP32 torch model on the test split; beyond it: status 3, nothing written.")
+@click.option("--out", type=click.Path(path_type=Path), help="Bundle folder.  [default: RUN/bundle-PRECISION]")
+@click.option("--force", is_flag=True, help="Replace an existing bundle and JSON.")
+@click.option("--force-int8", is_flag=True, help="Write INT8 even where FP32 is faster on this machine.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of calibration poses and detector trajectories.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
+              help="Write the result (schema edgekin.compile/1).")
+def command(run: Path | None, json_path: Path | None, calibration: Path | None, calibration_method: str | None,
+            samples: int | None, **options: object) -> None:
+    """Quantize and compile a trained RUN (by default the latest) into a bundle.
+
+    The bundle holds the weights, the ONNX, the detector's thresholds and known answers, and is held against the FP32
+    torch model before it is written. INT8 is measured beside FP32: the slower one is never written silently.
+    """
+    from edgekin.compile.pipeline import compile_run
+    from edgekin.compile.publish import check_json_path, write_json
+    from edgekin.training.run import latest_run, load_run
+
+    config = _config(calibration, calibration_method, samples, options)
+    check_json_path(json_path, config.force)
+    trained = load_run(run if run is not None else latest_run())
+    with _Stages() as stages:
+        result = compile_run(trained, config, stages)
+    write_json(json_path, result.to_json())
+    _show(result)
+
+
+def _config(calibration: Path | None, method: str | None, samples: int | None,
+            options: dict[str, object]) -> CompileConfig:
+    from edgekin.compile.pipeline import CompileConfig
+    from edgekin.quantization.calibrate import with_overrides
+    from edgekin.quantization.profile import CalibrationProfile, load_profile
+
+    profile = load_profile(calibration) if calibration else CalibrationProfile()
+    values = {**options, "precision": options["precision"] or "int8", "max_psnr_loss_db": options["max_psnr_loss"]}
+    del values["max_psnr_loss"]
+    return CompileConfig(profile=with_overrides(profile, method, samples), **values).validated()  # type: ignore[arg-type]
+
+
+class _Stages:
+    """A progress line on stderr that names the stage at work."""
+
+    def __enter__(self) -> _Stages:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.progress = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                                 console=Console(stderr=True), transient=True)
+        self.task = self.progress.add_task("start")
+        self.progress.start()
+        return self
+
+    def __call__(self, stage: str) -> None:
+        self.progress.update(self.task, description=stage)
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+
+def _show(result: CompileResult) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    console.print(_table(result))
+    if result.calibration is not None:
+        console.print(f"calibration: {result.calibration.method}, {result.calibration.samples} poses "
+                      f"({result.calibration.poses}); INT8 file / FP32 file: "
+                      f"{result.weight_bytes / result.weight_bytes_fp32:.3f}")
+    if result.note:
+        console.print(f"[bold red]{result.note}[/]")
+    console.print(f"bundle: {result.bundle}", highlight=False)
+
+
+def _table(result: CompileResult) -> Table:
+    from rich.table import Table
+
+    rows = [("fp32", result.weight_bytes_fp32, result.parity_fp32)]
+    if result.precision != "fp32":
+        rows.append((result.precision, result.weight_bytes, result.parity))
+    table = Table(title=f"{result.bundle.name}, target {result.target}")
+    for heading in ("", "bytes", "frame p50 us", "p99 us", "PSNR dB", "loss dB", "IoU with torch", "max |dp|"):
+        table.add_column(heading, justify="right")
+    for name, size, parity in rows:
+        time = result.latency[name]
+        mark = " *" if name == result.precision else ""
+        table.add_row(name + mark, f"{size:,}", f"{time.p50_us:.0f}", f"{time.p99_us:.0f}", f"{parity.psnr_db:.3f}",
+                      f"{parity.psnr_loss_db:+.4f}", f"{parity.iou_vs_fp32:.4f}", f"{parity.max_abs_error:.4f}")
+    return table

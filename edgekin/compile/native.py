@@ -1,0 +1,78 @@
+"""Target native: the flat weight file for the C engines, with the ONNX of the same graph beside it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.bundle import ONNX, WEIGHTS, known_answers_bytes
+from edgekin.compile.onnx_export import OnnxOptions, export_onnx, run_onnx
+from edgekin.compile.product import Float, Frame, Logits, Product
+from edgekin.compile.weights import write_weights
+from edgekin.errors import ConfigError
+from edgekin.models.graph import Graph
+from edgekin.models.reference import forward
+from edgekin.quantization.profile import Calibration
+from edgekin.quantization.qgraph import QuantGraph, forward_int8, quantize_graph
+
+
+def predict(blob: bytes, joint_pos: Float) -> Logits:
+    """Return the logits (N, V, H, W) that the native engine gives for (N, J) joint angles in rad."""
+    from edgekin.runtime.engine import Engine
+
+    with Engine.open(blob) as engine:
+        frames = []
+        for pose in joint_pos:
+            engine.run(pose)
+            frames.append(engine.logits())
+    return np.stack(frames)
+
+
+def open_frame(blob: bytes) -> Frame:
+    """Return a function that runs and scores one frame on the native engine."""
+    from edgekin.runtime.engine import Engine
+
+    engine = Engine.open(blob)
+
+    def frame(joints: Float, packed: NDArray[np.uint8]) -> None:
+        engine.run(joints)
+        engine.score(packed)
+
+    return frame
+
+
+class NativeTarget:
+    """The C engines of engines/native."""
+
+    name = "native"
+
+    def predict_int8(self, quantized: QuantGraph, joint_pos: Float) -> Logits:
+        """Evaluate an integer graph on the engine: the same bits as the numpy reference, a thousand times faster."""
+        return predict(write_weights(quantized), joint_pos)
+
+    def fp32(self, graph: Graph) -> Product:
+        """Compile without quantization."""
+        def answers(poses: Float) -> bytes:
+            logits = forward(graph, poses)
+            # The engine sums in another order: 1e-4 of the largest logit is a hundred times what that costs.
+            tolerance = np.float64(1e-4 * max(1.0, float(np.abs(logits).max())))
+            return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
+
+        blob, onnx = write_weights(graph), export_onnx(graph)
+        return Product("fp32", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob), answers,
+                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)})
+
+    def fp16(self, graph: Graph) -> Product:
+        """Raise ConfigError: CPUs without FP16 arithmetic would only convert back."""
+        raise ConfigError("target native has fp32 and int8, got fp16",
+                          "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
+
+    def int8(self, graph: Graph, calibration: Calibration) -> Product:
+        """Compile with symmetric int8 at the calibrated scales."""
+        quantized = quantize_graph(graph, calibration.scales)
+        blob, onnx = write_weights(quantized), export_onnx(graph, OnnxOptions(scales=calibration.scales))
+        return Product("int8", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob),
+                       lambda q: known_answers_bytes(q, logits_int8=forward_int8(quantized, q)),
+                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)})

@@ -1,0 +1,69 @@
+"""Target onnx: model files for ONNX Runtime, TensorRT and others; no native weights."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.bundle import ONNX, known_answers_bytes
+from edgekin.compile.onnx_export import INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
+from edgekin.compile.product import Float, Frame, Logits, Product
+from edgekin.models.graph import Graph
+from edgekin.quantization.calibrate import reference_predict
+from edgekin.quantization.profile import Calibration
+from edgekin.quantization.qgraph import QuantGraph
+
+#: FP16 body and FP16 scales at opset 19, for strongly typed TensorRT (10 and later).
+STRONG = "model.strong.onnx"
+
+#: Share of the largest logit by which another runtime may differ: summation order; 11 bits of mantissa; int8 steps.
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
+
+
+def open_frame(model: bytes) -> Frame:
+    """Return a function that runs one frame in ONNX Runtime on one CPU thread and scores it in numpy."""
+    session = open_session(model)
+
+    def frame(joints: Float, packed: NDArray[np.uint8]) -> None:
+        logits = session.run([OUTPUT], {INPUT: joints.astype(np.float32)[None]})[0][0]
+        observed = np.unpackbits(packed, axis=-1, count=logits.shape[-1]).astype(bool)
+        np.sum(np.logaddexp(0.0, np.where(observed, -logits, logits)))
+
+    return frame
+
+
+class OnnxTarget:
+    """Files for other runtimes, checked here in ONNX Runtime."""
+
+    name = "onnx"
+
+    def predict_int8(self, quantized: QuantGraph, joint_pos: Float) -> Logits:
+        """Evaluate an integer graph with the numpy reference."""
+        return reference_predict(quantized, joint_pos)
+
+    def _product(self, precision: str, files: dict[str, bytes]) -> Product:
+        model = files[ONNX]
+
+        def answers(poses: Float) -> bytes:
+            logits = run_onnx(model, poses)
+            tolerance = TOLERANCE[precision] * max(1.0, float(np.abs(logits).max()))
+            return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
+
+        beside = {name: partial(run_onnx, other) for name, other in files.items() if name != ONNX}
+        return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside)
+
+    def fp32(self, graph: Graph) -> Product:
+        """Compile without quantization."""
+        return self._product("fp32", {ONNX: export_onnx(graph)})
+
+    def fp16(self, graph: Graph) -> Product:
+        """Compile with an FP16 body; inputs and outputs stay FP32."""
+        return self._product("fp16", {ONNX: export_onnx(graph, OnnxOptions(body="fp16", opset=19))})
+
+    def int8(self, graph: Graph, calibration: Calibration) -> Product:
+        """Compile two Q/DQ files: FP32 around the int8 layers, and the strongly typed one with FP16 around them."""
+        weak = export_onnx(graph, OnnxOptions(scales=calibration.scales))
+        strong = export_onnx(graph, OnnxOptions(scales=calibration.scales, body="fp16", opset=19))
+        return self._product("int8", {ONNX: weak, STRONG: strong})

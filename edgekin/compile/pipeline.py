@@ -1,0 +1,291 @@
+"""Run -> bundle: calibrate, compile, hold against the FP32 torch model, and publish all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekin.bundle import DETECTOR
+from edgekin.compile.detector import calibrate_detector
+from edgekin.compile.native import NativeTarget
+from edgekin.compile.onnx_target import OnnxTarget
+from edgekin.compile.parity import Parity, compare
+from edgekin.compile.product import Float, Logits, Product, Target
+from edgekin.compile.publish import new_bundle, robot_entry
+from edgekin.compile.timing import SLOWER, Latency, interleaved
+from edgekin.errors import ConfigError, GateMissed
+from edgekin.machine import describe, revision
+from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
+from edgekin.quantization.profile import Calibration, CalibrationProfile
+
+if TYPE_CHECKING:
+    from edgekin.training.run import Run
+
+PRECISIONS = ("fp32", "fp16", "int8")
+TARGETS: dict[str, Callable[[], Target]] = {"native": NativeTarget, "onnx": OnnxTarget}
+
+#: Poses whose logits every load must reproduce.
+KNOWN_ANSWERS_COUNT = 16
+
+#: Test samples for the ONNX beside a native bundle; ONNX Runtime takes milliseconds a frame for the larger sizes.
+_BESIDE_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class CompileConfig:
+    """What to compile, and what it must hold."""
+
+    precision: str = "int8"  # fp32 | fp16 | int8
+    target: str = "native"  # a key of TARGETS
+    profile: CalibrationProfile = field(default_factory=CalibrationProfile)
+    max_psnr_loss_db: float = 0.1  # the parity gate
+    out: Path | None = None  # the bundle's folder; by default <run>/bundle-<precision>
+    force: bool = False  # replace an existing bundle
+    force_int8: bool = False  # ship INT8 even where FP32 is faster here
+    seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
+
+    def validated(self) -> CompileConfig:
+        """Return the config itself; raises ConfigError where it cannot be used."""
+        if self.precision not in PRECISIONS or self.target not in TARGETS:
+            raise ConfigError(f"cannot compile precision {self.precision!r} for target {self.target!r}",
+                              f"Use one of {', '.join(PRECISIONS)} and one of {', '.join(TARGETS)}")
+        if self.precision == "fp16" and self.target == "native":
+            raise ConfigError("target native has fp32 and int8, got fp16",
+                              "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
+        if not self.max_psnr_loss_db >= 0.0:
+            raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
+        self.profile.validated()
+        return self
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """What was published, and what FP32 would have given."""
+
+    bundle: Path
+    target: str
+    asked: str  # precision asked for
+    precision: str  # precision published
+    weight_bytes: int
+    weight_bytes_fp32: int
+    parity: Parity
+    parity_fp32: Parity
+    latency: dict[str, Latency]  # precision -> time of one frame here
+    calibration: Calibration | None
+    note: str  # why another precision was published than asked for; empty where it was not
+    revision: str
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `--json`, schema edgekin.compile/1."""
+        return {
+            "schema": "edgekin.compile/1", "revision": self.revision, "seed": self.seed,
+            "bundle": str(self.bundle), "target": self.target, "precision": self.precision,
+            "bytes": self.weight_bytes, "bytes_fp32": self.weight_bytes_fp32, "parity": self.parity.core(),
+            "psnr_db": self.parity.psnr_db, "asked": self.asked, "note": self.note,
+            "fp32": {"bytes": self.weight_bytes_fp32, "psnr_db": self.parity_fp32.psnr_db,
+                     "parity": self.parity_fp32.core()},
+            "frame_us": {name: asdict(latency) for name, latency in self.latency.items()},
+            "calibration_method": self.calibration.method if self.calibration else None,
+            "machine": describe(),
+        }
+
+
+def compile_run(run: Run, config: CompileConfig, progress: Callable[[str], None] = lambda stage: None) -> CompileResult:
+    """Compile a trained run into a bundle.
+
+    Args:
+        run: the trained run.
+        config: what to compile.
+        progress: called with the name of each stage as it begins.
+
+    Returns:
+        What was published.
+
+    Raises:
+        GateMissed: beyond max_psnr_loss_db, with nothing published.
+        ConfigError: settings that contradict each other.
+        DataError: too few calibration samples.
+        BundleError: the output exists (without force) or cannot be written.
+    """
+    return _Compiler(run, config.validated(), progress).compile()
+
+
+class _Compiler:
+    """One compilation: the stages in order, and what they share."""
+
+    def __init__(self, run: Run, config: CompileConfig, progress: Callable[[str], None]) -> None:
+        self.run, self.config, self.progress = run, config, progress
+        self.target = TARGETS[config.target]()
+
+    def compile(self) -> CompileResult:
+        config = self.config
+        out = self.out(config.precision)
+        with new_bundle(out, config.force):  # an output that cannot be written fails here, before the work
+            pass
+        self.prepare()
+        reference = self.fp32()
+        chosen, calibration = reference, None
+        if config.precision == "int8":
+            chosen, calibration = self.int8()
+        elif config.precision == "fp16":
+            chosen = self.gated(self.target.fp16(self.graph))
+        latency = self.time({p[0].precision: p[0] for p in (reference, chosen)})
+        note = self.slower(latency)
+        if note:
+            chosen, calibration, out = reference, None, self.out("fp32")
+        result = CompileResult(
+            out, self.target.name, config.precision, chosen[0].precision, chosen[0].weight_bytes,
+            reference[0].weight_bytes, chosen[1], reference[1], latency, calibration, note, revision(), config.seed)
+        self.publish(chosen[0], result)
+        return result
+
+    def out(self, precision: str) -> Path:
+        """The bundle's folder."""
+        return self.config.out or Path(self.run.path) / f"bundle-{precision}"
+
+    def prepare(self) -> None:
+        """The graph, the torch model's predictions on the test split, and the calibration poses."""
+        from edgekin.models import to_graph
+
+        self.progress("read the run")
+        run, config = self.run, self.config
+        model = run.model()
+        self.graph = to_graph(model)
+        self.test = run.test
+        self.masks = self.test.masks
+        self.expected = torch_logits(model, self.test.joint_pos)
+        source = str(Path(run.path) / "train.npz")
+        self.poses = select_poses(config.profile, run.train.joint_pos, run.robot.limits, config.seed, source)
+        self.source = CalibrationSource(config.profile, config.seed,
+                                        source if config.profile.poses == "train" else "scrambled Sobol points")
+
+    def parity(self, product: Product) -> Parity:
+        return compare(self.expected, product.predict(self.test.joint_pos), self.masks)
+
+    def miss(self, product: Product, parity: Parity) -> str:
+        """Say what misses the gate: the product itself or a file beside it; empty where nothing does."""
+        limit = self.config.max_psnr_loss_db
+        if not parity.psnr_loss_db <= limit:
+            return f"{product.precision} loses {parity.psnr_loss_db:.3f} dB"
+        n = min(_BESIDE_SAMPLES, len(self.test))
+        for name, predict in product.beside.items():
+            beside = compare(self.expected[:n], predict(self.test.joint_pos[:n]), self.masks[:n])
+            if not beside.psnr_loss_db <= limit:
+                return f"{name} at {product.precision} loses {beside.psnr_loss_db:.3f} dB"
+        return ""
+
+    def gated(self, product: Product) -> tuple[Product, Parity]:
+        """Return the product with its parity; raises GateMissed beyond the limit."""
+        parity = self.parity(product)
+        miss = self.miss(product, parity)
+        if miss:
+            raise GateMissed(f"{miss} of PSNR against the FP32 torch model, allowed "
+                             f"{self.config.max_psnr_loss_db:g} dB; nothing was written",
+                             "Allow more with --max-psnr-loss")
+        return product, parity
+
+    def fp32(self) -> tuple[Product, Parity]:
+        self.progress("compile FP32")
+        return self.gated(self.target.fp32(self.graph))
+
+    def int8(self) -> tuple[tuple[Product, Parity], Calibration]:
+        """Try the profile's method, then the others in the order of their fidelity on the calibration poses."""
+        self.progress("calibrate")
+        calibrator = Calibrator(self.graph, self.poses, self.source, self.target.predict_int8)
+        asked = self.config.profile.method
+        misses = []
+        for method in self.methods(asked, calibrator):
+            self.progress(f"quantize by {method}")
+            try:
+                calibration = calibrator.by_method(method)
+                product = self.target.int8(self.graph, calibration)
+            except ConfigError as error:
+                misses.append(f"{method}: {error.message}")
+                continue
+            parity = self.parity(product)
+            miss = self.miss(product, parity)
+            if not miss:
+                return (product, parity), calibration
+            misses.append(f"{method}: {miss}")
+        raise GateMissed(f"int8 loses more than {self.config.max_psnr_loss_db:g} dB of PSNR with every method "
+                         f"({'; '.join(misses)}); nothing was written",
+                         "Calibrate on more poses (--samples), allow more (--max-psnr-loss), or compile --fp32")
+
+    @staticmethod
+    def methods(asked: str, calibrator: Calibrator) -> Any:
+        """Yield the method asked for, then the rest; the rest is ranked only when it is needed."""
+        yield asked
+        yield from (method for method in calibrator.ranked() if method != asked)
+
+    def time(self, products: dict[str, Product]) -> dict[str, Latency]:
+        self.progress("time a frame")
+        n = min(64, len(self.test))
+        frames = [product.open_frame() for product in products.values()]
+        latencies = interleaved(frames, self.test.joint_pos[:n], self.test.packed[:n])
+        return dict(zip(products, latencies, strict=True))
+
+    def slower(self, latency: dict[str, Latency]) -> str:
+        """Say that INT8 is slower than FP32 here; empty where it is not, was not asked, or is wanted anyway.
+
+        Only the native target decides by this machine's time: an ONNX bundle runs elsewhere.
+        """
+        if "int8" not in latency or self.target.name != "native" or self.config.force_int8:
+            return ""
+        int8, fp32 = latency["int8"].p50_us, latency["fp32"].p50_us
+        if int8 <= SLOWER * fp32:
+            return ""
+        return (f"INT8 is slower than FP32 on this machine ({int8:.0f} us a frame against {fp32:.0f}): "
+                "the FP32 bundle was written; --force-int8 writes INT8 all the same")
+
+    def publish(self, product: Product, result: CompileResult) -> None:
+        """Write the whole bundle beside its place, then move it there."""
+        run, config = self.run, self.config
+        poses = self.poses[np.linspace(0, len(self.poses) - 1, KNOWN_ANSWERS_COUNT).astype(int)]
+        with new_bundle(result.bundle, config.force) as bundle:
+            bundle.files(product.files)
+            self.progress("known answers")
+            bundle.known_answers(product, poses)
+            if self.target.name == "native":
+                self.progress("calibrate the detector")
+                bundle.json(DETECTOR, calibrate_detector(product, run, self.test, config.seed))
+            if result.calibration is not None:
+                bundle.calibration(result.calibration)
+            bundle.robot(run.robot)
+            self.progress("write the bundle")
+            bundle.publish(self.manifest(product, result))
+
+    def manifest(self, product: Product, result: CompileResult) -> dict[str, Any]:
+        """Everything that the manifest says besides its file list."""
+        run, config, calibration = self.run, self.config, result.calibration
+        quantization = {"scheme": "symmetric int8, zero-point 0, weights per output channel",
+                        "method": calibration.method, "poses": calibration.poses, "samples": calibration.samples,
+                        "samples_sha256": calibration.samples_sha256} if calibration else None
+        settings = asdict(replace(config, out=None)) | {"out": str(result.bundle)}
+        return {
+            "target": self.target.name, "precision": product.precision, "robot": robot_entry(run.robot),
+            "convention": run.robot.convention,
+            "input": {"joint_pos": [self.graph.n_joints], "unit": "rad"},
+            "output": {"logits": [self.graph.n_views, self.graph.height, self.graph.width]},
+            "quantization": quantization, "parity": asdict(result.parity), "parity_fp32": asdict(result.parity_fp32),
+            "frame_us": {name: asdict(latency) for name, latency in result.latency.items()},
+            "weights": {"file": product.main, "bytes": result.weight_bytes, "bytes_fp32": result.weight_bytes_fp32},
+            "note": result.note,
+            "provenance": {"run": str(run.path), "run_config": run.config, "revision": result.revision,
+                           "seed": config.seed, "machine": describe()},
+            "config": settings,
+        }
+
+
+def torch_logits(model: Any, joint_pos: Float) -> Logits:
+    """Return the FP32 logits (N, V, H, W) of a torch module for (N, J) joint angles in rad, in evaluation mode."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        joints = torch.as_tensor(np.asarray(joint_pos, np.float32))
+        return np.concatenate([model(joints[i : i + 64]).numpy() for i in range(0, len(joints), 64)])

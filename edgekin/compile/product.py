@@ -1,0 +1,56 @@
+"""What a target makes of a graph: the files of the bundle, and a way to run them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.models.graph import Graph
+from edgekin.quantization.profile import Calibration
+from edgekin.quantization.qgraph import QuantGraph
+
+Float = NDArray[np.float64]
+Logits = NDArray[np.float32]
+
+#: One frame: joint angles (J,) rad and the observed mask (V, H, ceil(W / 8)) packed; scored, result dropped.
+Frame = Callable[[Float, NDArray[np.uint8]], None]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A decoder compiled for a target at a precision."""
+
+    precision: str  # fp32 | fp16 | int8
+    files: dict[str, bytes]  # file name in the bundle -> content
+    main: str  # the file that holds the weights
+    predict: Callable[[Float], Logits]  # (N, J) rad -> (N, V, H, W)
+    known_answers: Callable[[Float], bytes]  # (K, J) rad -> content of known_answers.npz
+    open_frame: Callable[[], Frame]  # opens it for timing, batch 1
+    beside: Mapping[str, Callable[[Float], Logits]]  # other files that the parity gate must see: name -> predict
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of the file that holds the weights."""
+        return len(self.files[self.main])
+
+
+class Target(Protocol):
+    """One backend per file: edgekin.compile.native, edgekin.compile.onnx_target."""
+
+    name: str
+
+    def predict_int8(self, quantized: QuantGraph, joint_pos: Float, /) -> Logits:
+        """Evaluate an integer graph in the fastest way that the target has here, for calibration."""
+
+    def fp32(self, graph: Graph) -> Product:
+        """Compile without quantization."""
+
+    def fp16(self, graph: Graph) -> Product:
+        """Compile with an FP16 body; raises ConfigError where the target has none."""
+
+    def int8(self, graph: Graph, calibration: Calibration) -> Product:
+        """Compile with symmetric int8 at the calibrated scales."""
