@@ -30,6 +30,11 @@ def predict(blob: bytes, joint_pos: Float) -> Logits:
     return np.stack(frames)
 
 
+def predict_int8(quantized: QuantGraph, joint_pos: Float) -> Logits:
+    """Evaluate an integer graph on the engine: the same bits as the numpy reference, a thousand times faster."""
+    return predict(write_weights(quantized), joint_pos)
+
+
 def open_frame(blob: bytes) -> Frame:
     """Return a function that runs and scores one frame on the native engine."""
     from edgekin.runtime.engine import Engine
@@ -47,10 +52,6 @@ class NativeTarget:
     """The C engines of engines/native."""
 
     name = "native"
-
-    def predict_int8(self, quantized: QuantGraph, joint_pos: Float) -> Logits:
-        """Evaluate an integer graph on the engine: the same bits as the numpy reference, a thousand times faster."""
-        return predict(write_weights(quantized), joint_pos)
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

@@ -11,9 +11,7 @@ from edgekin.bundle import ONNX, known_answers_bytes
 from edgekin.compile.onnx_export import INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Logits, Product
 from edgekin.models.graph import Graph
-from edgekin.quantization.calibrate import reference_predict
 from edgekin.quantization.profile import Calibration
-from edgekin.quantization.qgraph import QuantGraph
 
 #: FP16 body and FP16 scales at opset 19, for strongly typed TensorRT (10 and later).
 STRONG = "model.strong.onnx"
@@ -38,10 +36,6 @@ class OnnxTarget:
     """Files for other runtimes, checked here in ONNX Runtime."""
 
     name = "onnx"
-
-    def predict_int8(self, quantized: QuantGraph, joint_pos: Float) -> Logits:
-        """Evaluate an integer graph with the numpy reference."""
-        return reference_predict(quantized, joint_pos)
 
     def _product(self, precision: str, files: dict[str, bytes]) -> Product:
         model = files[ONNX]

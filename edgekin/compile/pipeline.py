@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekin.bundle import DETECTOR
 from edgekin.compile.detector import calibrate_detector
-from edgekin.compile.native import NativeTarget
+from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
 from edgekin.compile.product import Float, Logits, Product, Target
@@ -196,7 +196,7 @@ class _Compiler:
     def int8(self) -> tuple[tuple[Product, Parity], Calibration]:
         """Try the profile's method, then the others in the order of their fidelity on the calibration poses."""
         self.progress("calibrate")
-        calibrator = Calibrator(self.graph, self.poses, self.source, self.target.predict_int8)
+        calibrator = Calibrator(self.graph, self.poses, self.source, predict_int8)
         asked = self.config.profile.method
         misses = []
         for method in self.methods(asked, calibrator):
@@ -252,7 +252,7 @@ class _Compiler:
             bundle.known_answers(product, poses)
             if self.target.name == "native":
                 self.progress("calibrate the detector")
-                bundle.json(DETECTOR, calibrate_detector(product, run, self.test, config.seed))
+                bundle.json(DETECTOR, calibrate_detector(product, run, config.seed))
             if result.calibration is not None:
                 bundle.calibration(result.calibration)
             bundle.robot(run.robot)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
-from edgekin.quantization.qgraph import QuantGraph
 
 Float = NDArray[np.float64]
 Logits = NDArray[np.float32]
@@ -42,9 +41,6 @@ class Target(Protocol):
     """One backend per file: edgekin.compile.native, edgekin.compile.onnx_target."""
 
     name: str
-
-    def predict_int8(self, quantized: QuantGraph, joint_pos: Float, /) -> Logits:
-        """Evaluate an integer graph in the fastest way that the target has here, for calibration."""
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""
