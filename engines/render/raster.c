@@ -139,8 +139,7 @@ int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, con
     if (scene->links[l].count == 0)
       continue;
     ek_projection_of(camera, convention, link_poses + 12 * l, &p);
-    /* TinyRenderer draws both sides and loses slivers: a sample that only a back face holds must stay. */
-    p.cull = scene->links[l].closed && convention == EK_CONVENTION_CENTER && !touches_near(&scene->links[l], &p);
+    p.cull = convention == EK_CONVENTION_TINYRENDERER || (scene->links[l].closed && !touches_near(&scene->links[l], &p));
     fill_link(scene, &scene->links[l], &p, words);
   }
   pack_rows(scene->rows, words, camera, mask_out);
