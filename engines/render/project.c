@@ -40,6 +40,14 @@ void ek_projection_of(const ek_camera *camera, int convention, const double *lin
     out->m[4 + c] = (float)(camera->fy * cam[4 + c] + (camera->cy - sample_y) * cam[8 + c]);
     out->m[8 + c] = (float)cam[8 + c];
   }
+  for (int c = 0; c < 12; c++)
+    out->cam[c] = (float)cam[c];
+  for (int c = 0; c < 3; c++)
+    out->eye[c] = (float)-(cam[c] * cam[3] + cam[4 + c] * cam[7] + cam[8 + c] * cam[11]);
+  out->fx = (float)camera->fx;
+  out->fy = (float)camera->fy;
+  out->cx = (float)(camera->cx - sample_x);
+  out->cy = (float)(camera->cy - sample_y);
   out->near_m = (float)camera->near_m;
   out->min_area = convention == EK_CONVENTION_TINYRENDERER ? 0.01f : 0.0f;
   out->width = camera->width;
@@ -114,6 +122,49 @@ EK_CLONES void ek_block_project(const ek_scene *scene, int first, const ek_proje
     return;
   for (int i = 0; i < EK_RENDER_BLOCK; i++)
     select_one(&p, block, i);
+}
+
+/* x / w over an interval of each, w > 0. */
+static inline float least(float low, float near_w, float far_w) {
+  return low / (low < 0 ? near_w : far_w);
+}
+static inline float most(float high, float near_w, float far_w) {
+  return high / (high > 0 ? near_w : far_w);
+}
+
+EK_CLONES void ek_boxes_project(const ek_scene *scene, int first, int n, const ek_projection *projection,
+                                ek_boxes *boxes) {
+  const ek_projection p = *projection;
+  const ek_bounds *b = &scene->bounds;
+  const float *restrict x = b->centre[0] + first, *restrict y = b->centre[1] + first,
+                        *restrict z = b->centre[2] + first;
+  const float *restrict hx = b->half[0] + first, *restrict hy = b->half[1] + first, *restrict hz = b->half[2] + first;
+  const float *restrict ax = b->axis[0] + first, *restrict ay = b->axis[1] + first, *restrict az = b->axis[2] + first;
+  const float *restrict sine = b->sine + first, *restrict radius = b->radius + first;
+  const float slack = 0.02f; /* px: far above the rounding of float at 1024 px */
+  const float a[9] = {fabsf(p.cam[0]), fabsf(p.cam[1]), fabsf(p.cam[2]), fabsf(p.cam[4]), fabsf(p.cam[5]),
+                      fabsf(p.cam[6]), fabsf(p.cam[8]), fabsf(p.cam[9]), fabsf(p.cam[10])};
+  for (int i = 0; i < n; i++) {
+    float cx = p.cam[0] * x[i] + p.cam[1] * y[i] + p.cam[2] * z[i] + p.cam[3];
+    float cy = p.cam[4] * x[i] + p.cam[5] * y[i] + p.cam[6] * z[i] + p.cam[7];
+    float cz = p.cam[8] * x[i] + p.cam[9] * y[i] + p.cam[10] * z[i] + p.cam[11];
+    float ex = a[0] * hx[i] + a[1] * hy[i] + a[2] * hz[i], ey = a[3] * hx[i] + a[4] * hy[i] + a[5] * hz[i];
+    float ez = a[6] * hx[i] + a[7] * hy[i] + a[8] * hz[i];
+    float near_w = maximum(cz - ez, p.near_m), far_w = maximum(cz + ez, p.near_m);
+    int c0, c1, r0, r1;
+    samples(p.fx * least(cx - ex, near_w, far_w) + p.cx - slack, p.fx * most(cx + ex, near_w, far_w) + p.cx + slack,
+            (float)(p.width - 1), &c0, &c1);
+    samples(p.fy * least(cy - ey, near_w, far_w) + p.cy - slack, p.fy * most(cy + ey, near_w, far_w) + p.cy + slack,
+            (float)(p.height - 1), &r0, &r1);
+    float dx = x[i] - p.eye[0], dy = y[i] - p.eye[1], dz = z[i] - p.eye[2];
+    float away = dx * ax[i] + dy * ay[i] + dz * az[i];
+    int hidden = p.cull & (away > sine[i] * sqrtf(dx * dx + dy * dy + dz * dz) + radius[i]);
+    hidden |= cz + ez < p.near_m;
+    boxes->c0[i] = hidden ? 1 : c0;
+    boxes->c1[i] = hidden ? 0 : c1;
+    boxes->r0[i] = r0;
+    boxes->r1[i] = r1;
+  }
 }
 
 void ek_block_clip(const ek_scene *scene, int index, const ek_projection *p, ek_block *block) {

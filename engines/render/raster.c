@@ -76,25 +76,53 @@ static void fill_triangle(uint64_t *rows, int words, const ek_block *b, int i) {
   }
 }
 
-static void fill_link(const ek_scene *scene, const ek_link_range *range, ek_projection *p, int words) {
+static void fill_block(const ek_scene *scene, int first, const ek_projection *p, int words) {
   ek_block block;
-  for (int first = range->first; first < range->first + range->count; first += EK_RENDER_BLOCK) {
-    ek_block_project(scene, first, p, &block);
-    if (block.near_hit) { /* the near plane opens a closed surface: back faces count from here on */
-      ek_projection open = *p;
-      open.cull = 0;
-      for (int t = first; t < first + EK_RENDER_BLOCK; t++) {
-        ek_block_clip(scene, t, &open, &block);
-        for (int i = 0; i < 2; i++) {
-          if (block.keep[i])
-            fill_triangle(scene->rows, words, &block, i);
-        }
+  ek_block_project(scene, first, p, &block);
+  if (block.near_hit) {
+    for (int t = first; t < first + EK_RENDER_BLOCK; t++) {
+      ek_block_clip(scene, t, p, &block);
+      for (int i = 0; i < 2; i++) {
+        if (block.keep[i])
+          fill_triangle(scene->rows, words, &block, i);
       }
-      continue;
     }
-    for (int i = 0; i < EK_RENDER_BLOCK; i++) {
-      if (block.keep[i])
-        fill_triangle(scene->rows, words, &block, i);
+    return;
+  }
+  for (int i = 0; i < EK_RENDER_BLOCK; i++) {
+    if (block.keep[i])
+      fill_triangle(scene->rows, words, &block, i);
+  }
+}
+
+/* Every sample of the box is set already: whatever lies in it changes nothing. */
+static int covered(const uint64_t *rows, int words, int c0, int c1, int r0, int r1) {
+  int w0 = c0 >> 6, w1 = c1 >> 6;
+  for (int r = r0; r <= r1; r++) {
+    const uint64_t *row = rows + r * words;
+    for (int w = w0; w <= w1; w++) {
+      uint64_t need = ~0ull;
+      if (w == w0)
+        need &= ~0ull >> (c0 & 63);
+      if (w == w1)
+        need &= ~0ull << (63 - (c1 & 63));
+      if (need & ~row[w])
+        return 0;
+    }
+  }
+  return 1;
+}
+
+static void fill_link(const ek_scene *scene, const ek_link_range *range, const ek_projection *p, int words) {
+  ek_boxes boxes;
+  int end = (range->first + range->count) / EK_RENDER_BLOCK;
+  for (int first = range->first / EK_RENDER_BLOCK; first < end; first += EK_RENDER_BLOCK) {
+    int n = end - first < EK_RENDER_BLOCK ? end - first : EK_RENDER_BLOCK;
+    ek_boxes_project(scene, first, n, p, &boxes);
+    for (int i = 0; i < n; i++) {
+      int c0 = boxes.c0[i], c1 = boxes.c1[i], r0 = boxes.r0[i], r1 = boxes.r1[i];
+      if (c0 <= c1 && r0 <= r1 && !covered(scene->rows, words, c0, c1, r0, r1))
+        fill_block(scene, (first + i) * EK_RENDER_BLOCK, p, words);
     }
   }
 }
@@ -139,7 +167,8 @@ int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, con
     if (scene->links[l].count == 0)
       continue;
     ek_projection_of(camera, convention, link_poses + 12 * l, &p);
-    p.cull = convention == EK_CONVENTION_TINYRENDERER || (scene->links[l].closed && !touches_near(&scene->links[l], &p));
+    p.cull =
+        convention == EK_CONVENTION_TINYRENDERER || (scene->links[l].closed && !touches_near(&scene->links[l], &p));
     fill_link(scene, &scene->links[l], &p, words);
   }
   pack_rows(scene->rows, words, camera, mask_out);

@@ -76,9 +76,9 @@ static int check(const float *vertices, int n_vertices, const int32_t *triangles
 }
 
 static void fill_link(ek_scene *scene, int link, const float *vertices, const int32_t *triangles,
-                      const int32_t *link_of_triangle, int n_triangles, edge_t *edges) {
+                      const int32_t *link_of_triangle, int n_triangles, edge_t *edges, float *soup) {
   ek_link_range *range = &scene->links[link];
-  int n_edges = 0, at = range->first;
+  int n_edges = 0, n = 0;
   for (int i = 0; i < 3; i++) {
     range->low[i] = INFINITY;
     range->high[i] = -INFINITY;
@@ -90,20 +90,26 @@ static void fill_link(ek_scene *scene, int link, const float *vertices, const in
     for (int k = 0; k < 3; k++) {
       corner[k] = &vertices[3 * triangles[3 * t + k]];
       for (int i = 0; i < 3; i++) {
-        float value = scene->corner[3 * k + i][at] = corner[k][i];
+        float value = soup[9 * n + 3 * k + i] = corner[k][i];
         range->low[i] = fminf(range->low[i], value);
         range->high[i] = fmaxf(range->high[i], value);
       }
     }
     add_edges(corner, edges, &n_edges);
-    at++;
-  }
-  for (int pad = at; at > range->first && pad < range->first + range->count; pad++) {
-    for (int i = 0; i < 9; i++) /* a point of the link itself: it never brings the near plane into play */
-      scene->corner[i][pad] = scene->corner[i % 3][at - 1];
+    n++;
   }
   qsort(edges, (size_t)n_edges, sizeof *edges, compare_edges);
   range->closed = is_closed(edges, n_edges);
+  ek_cluster_sort(soup, n);
+  for (int t = 0; t < range->count; t++) {
+    /* Padding is a point of the link itself: it has no area and never brings the near plane into play. */
+    const float *triangle = soup + 9 * (t < n ? t : n - 1);
+    for (int i = 0; i < 9; i++)
+      scene->corner[i][range->first + t] = triangle[t < n ? i : i % 3];
+  }
+  for (int t = 0; t < n; t += EK_RENDER_BLOCK)
+    ek_cluster_bounds(scene, (range->first + t) / EK_RENDER_BLOCK, soup + 9 * t,
+                      n - t < EK_RENDER_BLOCK ? n - t : EK_RENDER_BLOCK);
 }
 
 static int allocate(ek_scene *scene, const int32_t *link_of_triangle, int n_triangles) {
@@ -118,13 +124,24 @@ static int allocate(ek_scene *scene, const int32_t *link_of_triangle, int n_tria
     range->count = (range->count + EK_RENDER_BLOCK - 1) / EK_RENDER_BLOCK * EK_RENDER_BLOCK;
     scene->n_triangles += range->count;
   }
-  size_t bytes = ((size_t)scene->n_triangles * sizeof(float) + 64) / 64 * 64;
-  for (int i = 0; i < 9; i++) {
-    if (!(scene->corner[i] = aligned_alloc(64, bytes)))
-      return EK_E_MEMORY;
-  }
+  size_t n = (size_t)scene->n_triangles, blocks = (n / EK_RENDER_BLOCK + 15) / 16 * 16;
+  scene->memory = aligned_alloc(64, (9 * n + 11 * blocks + 16) * sizeof(float));
   scene->rows = aligned_alloc(64, sizeof(uint64_t) * EK_RENDER_MAX_PX * EK_RENDER_WORDS);
-  return scene->rows ? EK_OK : EK_E_MEMORY;
+  if (!scene->memory || !scene->rows)
+    return EK_E_MEMORY;
+  for (size_t i = 0; i < 9; i++)
+    scene->corner[i] = scene->memory + i * n;
+  float *next = scene->memory + 9 * n, **bounds[11];
+  for (int i = 0; i < 3; i++) {
+    bounds[3 * i] = &scene->bounds.centre[i];
+    bounds[3 * i + 1] = &scene->bounds.half[i];
+    bounds[3 * i + 2] = &scene->bounds.axis[i];
+  }
+  bounds[9] = &scene->bounds.radius;
+  bounds[10] = &scene->bounds.sine;
+  for (int i = 0; i < 11; i++, next += blocks)
+    *bounds[i] = next;
+  return EK_OK;
 }
 
 ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *triangles,
@@ -137,25 +154,27 @@ ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *
     return NULL;
   ek_scene *scene = calloc(1, sizeof *scene);
   edge_t *edges = malloc(sizeof *edges * 3 * ((size_t)n_triangles + 1));
+  float *soup = malloc(sizeof *soup * 9 * ((size_t)n_triangles + 1));
   if (scene)
     scene->n_links = n_links;
-  *status = scene && edges ? allocate(scene, link_of_triangle, n_triangles) : EK_E_MEMORY;
+  *status = scene && edges && soup ? allocate(scene, link_of_triangle, n_triangles) : EK_E_MEMORY;
   if (*status != EK_OK) {
     free(edges);
+    free(soup);
     ek_scene_destroy(scene);
     return NULL;
   }
   for (int l = 0; l < n_links; l++)
-    fill_link(scene, l, vertices, triangles, link_of_triangle, n_triangles, edges);
+    fill_link(scene, l, vertices, triangles, link_of_triangle, n_triangles, edges, soup);
   free(edges);
+  free(soup);
   return scene;
 }
 
 void ek_scene_destroy(ek_scene *scene) {
   if (!scene)
     return;
-  for (int i = 0; i < 9; i++)
-    free(scene->corner[i]);
+  free(scene->memory);
   free(scene->links);
   free(scene->rows);
   free(scene);

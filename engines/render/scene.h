@@ -15,16 +15,28 @@ typedef struct {
   float low[3], high[3]; /* bounding box, m */
 } ek_link_range;
 
+/* What a whole block of triangles can be skipped by, in the link's frame; arrays over all blocks. */
+typedef struct {
+  float *centre[3], *half[3]; /* bounding box, m */
+  float *radius;              /* of the ball about the centre, m */
+  float *axis[3], *sine;      /* cone that holds every normal; sine 2: there is none */
+} ek_bounds;
+
 struct ek_scene {
   int n_links, n_triangles;
   ek_link_range *links;
   float *corner[9]; /* x0 y0 z0 x1 y1 z1 x2 y2 z2, each (n_triangles) m, in the link's frame */
-  uint64_t *rows;   /* (EK_RENDER_MAX_PX, EK_RENDER_WORDS) pixel x is bit 63 - x % 64 of word x / 64 */
+  ek_bounds bounds;
+  float *memory;  /* what corner and bounds point into */
+  uint64_t *rows; /* (EK_RENDER_MAX_PX, EK_RENDER_WORDS) pixel x is bit 63 - x % 64 of word x / 64 */
 };
 
 /* Camera and link folded into one matrix: pixel coordinates whose samples are the integers. */
 typedef struct {
-  float m[12]; /* row-major 3x4: u * w, v * w, w (metres along the camera's z) */
+  float m[12];   /* row-major 3x4: u * w, v * w, w (metres along the camera's z) */
+  float cam[12]; /* row-major 3x4: link to camera, m */
+  float fx, fy, cx, cy;
+  float eye[3]; /* the camera in the link's frame, m */
   float near_m, min_area;
   int width, height;
   int cull;
@@ -37,6 +49,18 @@ typedef struct {
   int keep[EK_RENDER_BLOCK];
   int near_hit; /* some corner lies nearer than near_m: the block needs clipping */
 } ek_block;
+
+/* The samples that a block may touch, inclusive; none (c0 > c1) where it is outside the picture or seen from behind. */
+typedef struct {
+  int c0[EK_RENDER_BLOCK], c1[EK_RENDER_BLOCK], r0[EK_RENDER_BLOCK], r1[EK_RENDER_BLOCK];
+} ek_boxes;
+
+/* Reorders triangles (9 floats each) so that every EK_RENDER_BLOCK in a row lie together and face alike. */
+void ek_cluster_sort(float *triangles, int n);
+/* Fills bounds[block] from the triangles of the block that have an area. */
+void ek_cluster_bounds(ek_scene *scene, int block, const float *triangles, int n);
+/* Boxes of up to EK_RENDER_BLOCK blocks from first_block on. */
+void ek_boxes_project(const ek_scene *scene, int first_block, int n, const ek_projection *projection, ek_boxes *boxes);
 
 int ek_camera_valid(const ek_camera *camera);
 void ek_projection_of(const ek_camera *camera, int convention, const double *link_pose, ek_projection *out);
