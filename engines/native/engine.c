@@ -1,0 +1,156 @@
+/* engine.c - the public face of the CPU engine: open, describe, run, read, close. */
+#include "engine.h"
+#include "../core/status.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Beyond this the float32 angle itself is coarser than a millirad and range reduction would lose bits. */
+#define JOINT_MAX_RAD 1e4f
+
+void *ek_pool(ek_engine *e, int64_t bytes) {
+  bytes = (bytes + 127) / 64 * 64; /* one spare line, so that a vector load at the end stays inside */
+  if (bytes > EK_POOL_BYTES - e->pool_bytes || e->n_blocks == EK_MAX_BLOCKS)
+    return NULL;
+  void *p = aligned_alloc(64, (size_t)bytes);
+  if (!p)
+    return NULL;
+  memset(p, 0, (size_t)bytes);
+  e->blocks[e->n_blocks++] = p;
+  e->pool_bytes += bytes;
+  return p;
+}
+
+int ek_push(ek_engine *e, void (*run)(const void *), const void *args) {
+  if (!args || e->n_ops == EK_MAX_OPS)
+    return EK_E_MEMORY;
+  e->ops[e->n_ops++] = (ek_op){run, args};
+  return EK_OK;
+}
+
+ek_tap *ek_resize_taps(ek_engine *e, int size_in, int size_out) {
+  ek_tap *taps = ek_pool(e, (int64_t)size_out * sizeof *taps);
+  if (!taps)
+    return NULL;
+  for (int i = 0; i < size_out; i++) {
+    double source = (i + 0.5) * ((double)size_in / size_out) - 0.5;
+    source = source > 0 ? source : 0;
+    int first = (int)source;
+    first = first < size_in - 1 ? first : size_in - 1;
+    double fraction = source - first;
+    taps[i] =
+        (ek_tap){first, first + 1 < size_in ? first + 1 : size_in - 1, (int32_t)rint(fraction * 256), (float)fraction};
+  }
+  return taps;
+}
+
+int ek_isa_supported(int isa) {
+  switch (isa) {
+  case EK_ISA_AUTO:
+  case EK_ISA_SCALAR:
+    return 1;
+#if defined(__x86_64__)
+  case EK_ISA_AVX2:
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  default:
+    return 0;
+  }
+}
+
+int ek_isa_best(void) {
+  return ek_isa_supported(EK_ISA_AVX2) ? EK_ISA_AVX2 : EK_ISA_SCALAR;
+}
+
+static int plan(ek_engine *e, const ek_model *m, int isa) {
+  e->info = (ek_engine_info){.n_joints = m->n_joints,
+                             .n_views = m->n_views,
+                             .height = m->height,
+                             .width = m->width,
+                             .precision = m->precision,
+                             .isa = isa,
+                             .n_layers = m->n_layers,
+                             .parameters = m->parameters,
+                             .macs = m->macs};
+  e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
+#if defined(__x86_64__)
+  if (isa == EK_ISA_AVX2)
+    return ek_plan_vector(e, m, &ek_kernels_avx2);
+#endif
+  return ek_plan_scalar(e, m);
+}
+
+ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *status) {
+  int ignored;
+  status = status ? status : &ignored;
+  if (!ek_isa_supported(isa)) {
+    *status = isa < EK_ISA_AUTO || isa > EK_ISA_NEON ? EK_E_ARGUMENT : EK_E_UNSUPPORTED;
+    return NULL;
+  }
+  ek_model *model = malloc(sizeof *model);
+  ek_engine *e = calloc(1, sizeof *e);
+  *status = model && e ? ek_model_parse(blob, blob_bytes, model) : EK_E_MEMORY;
+  if (*status == EK_OK)
+    *status = plan(e, model, isa == EK_ISA_AUTO ? ek_isa_best() : isa);
+  free(model);
+  if (*status != EK_OK) {
+    ek_engine_close(e);
+    return NULL;
+  }
+  e->info.weight_bytes = (int64_t)blob_bytes;
+  e->info.arena_bytes = e->pool_bytes;
+  ek_score_prepare(e);
+  return e;
+}
+
+void ek_engine_close(ek_engine *e) {
+  if (!e)
+    return;
+  for (int i = 0; i < e->n_blocks; i++)
+    free(e->blocks[i]);
+  free(e);
+}
+
+int ek_engine_describe(const ek_engine *e, ek_engine_info *info) {
+  if (!e || !info)
+    return EK_E_ARGUMENT;
+  *info = e->info;
+  return EK_OK;
+}
+
+int ek_engine_run(ek_engine *e, const float *joints) {
+  if (!e || !joints)
+    return EK_E_ARGUMENT;
+  for (int i = 0; i < e->info.n_joints; i++) {
+    if (!isfinite(joints[i]))
+      return EK_E_NONFINITE;
+    if (fabsf(joints[i]) > JOINT_MAX_RAD)
+      return EK_E_RANGE;
+  }
+  memcpy(e->joints, joints, sizeof(float) * (size_t)e->info.n_joints);
+  for (int i = 0; i < e->n_ops; i++)
+    e->ops[i].run(e->ops[i].args);
+  return EK_OK;
+}
+
+int ek_engine_logits(const ek_engine *e, float *logits) {
+  if (!e || !logits)
+    return EK_E_ARGUMENT;
+  int64_t n = ek_elements(e->logits.shape);
+  if (e->info.precision == EK_PRECISION_FP32)
+    memcpy(logits, e->logits.data, sizeof(float) * (size_t)n);
+  else
+    for (int64_t i = 0; i < n; i++)
+      logits[i] = (float)((const int8_t *)e->logits.data)[i] * e->logit_scale;
+  return EK_OK;
+}
+
+int ek_engine_logits_int8(const ek_engine *e, int8_t *logits, float *scale) {
+  if (!e || !logits || !scale)
+    return EK_E_ARGUMENT;
+  if (e->info.precision != EK_PRECISION_INT8)
+    return EK_E_UNSUPPORTED;
+  memcpy(logits, e->logits.data, (size_t)ek_elements(e->logits.shape));
+  *scale = e->logit_scale;
+  return EK_OK;
+}

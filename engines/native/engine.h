@@ -1,0 +1,117 @@
+/* engine.h - how an opened network looks inside: a list of operations over maps in one pool of memory.
+ *
+ * Two planners turn a model into operations: scalar.c (canonical layout, the specification in C) and plan.c (channels
+ * last, weights packed in blocks of 8 outputs), whose inner loops come from the instruction set's ek_kernels.
+ */
+#ifndef EK_NATIVE_ENGINE_H
+#define EK_NATIVE_ENGINE_H
+
+#include "model.h"
+#include "edgekin.h"
+
+#define EK_MAX_OPS 320     /* a transposed convolution is up to 64 of them (stride 8); most are one */
+#define EK_MAX_BLOCKS 2048 /* allocations of one engine */
+#define EK_POOL_BYTES (INT64_C(1) << 31)
+
+typedef struct {
+  void (*run)(const void *args);
+  const void *args;
+} ek_op;
+
+/* A feature map somewhere in memory; strides in elements. Channels last: channel = 1; planar: pixel = 1. */
+typedef struct {
+  void *data; /* element (0, 0, 0) */
+  ek_shape shape;
+  int32_t channel, pixel, row;
+} ek_map;
+
+struct ek_engine {
+  ek_engine_info info;
+  ek_op ops[EK_MAX_OPS];
+  int n_ops;
+  float joints[EK_MAX_JOINTS];
+  ek_map logits; /* planar (V, H, W), float or int8 */
+  float logit_scale;
+  double softplus[256], square[256], cross[256]; /* of int8 logit i - 128: softplus(l), p^2, 1 - 2 p */
+  void *blocks[EK_MAX_BLOCKS];
+  int n_blocks;
+  int64_t pool_bytes;
+};
+
+/* One axis of a bilinear resize. */
+typedef struct {
+  int32_t first, second; /* source indices */
+  int32_t weight;        /* of the second, in 1/256 */
+  float fraction;        /* of the second */
+} ek_tap;
+
+/* Zeroed, 64-byte aligned memory that the engine frees; NULL beyond the pool's cap or when memory ends. */
+void *ek_pool(ek_engine *engine, int64_t bytes);
+/* An operation that runs after those pushed before it. 0 or EK_E_MEMORY. */
+int ek_push(ek_engine *engine, void (*run)(const void *), const void *args);
+int ek_push_input(ek_engine *engine, const ek_layer *layer, void *out);
+ek_tap *ek_resize_taps(ek_engine *engine, int size_in, int size_out);
+
+/* ---- the vector engines: one packing, kernels per instruction set
+ * ------------------------------------------------------ */
+
+/* A dot product of up to four blocks of 8 output channels with a list of input places.
+ * FP32: place k is one input element; weights [k][block][8].
+ * INT8: place k is 4 consecutive input channels; weights [k][block][8][4]. The places come in `fours`, then `pairs`,
+ * then `ones`: within a four (or pair) the 16-bit sums of products cannot overflow for any input, so they are widened
+ * once. The packer proves this from the weights. */
+typedef struct {
+  const void *weights;
+  const int32_t *places; /* element offsets from the output pixel's input origin */
+  const void *bias;      /* [block][8] float or int32 */
+  const int32_t *mult;   /* [block][8] */
+  int32_t n_places, fours, pairs, ones;
+  int32_t blocks;     /* 1..4 */
+  int32_t out_off[4]; /* element offset of each block from the output pixel */
+} ek_group;
+
+/* linear, conv, or one phase of a transposed convolution. */
+typedef struct {
+  const void *in;                               /* origin of output pixel (0, 0) */
+  void *out;                                    /* output pixel (0, 0) */
+  int32_t in_pixel, in_row, out_pixel, out_row; /* elements from one output pixel or row to the next */
+  int32_t rows, cols;
+  int32_t shift, relu;
+  int32_t negative; /* inputs can be negative */
+  int32_t n_groups;
+  const ek_group *groups;
+} ek_dot;
+
+typedef struct {
+  ek_map in, out; /* channels last */
+  const ek_tap *ty, *tx;
+  void *row_a, *row_b; /* (out.w, out.pixel) int16 or float: two input rows resized along x */
+} ek_resize;
+
+typedef struct {
+  void (*dot_fp32)(const void *ek_dot_args);
+  void (*dot_int8)(const void *ek_dot_args);
+  void (*resize_fp32)(const void *ek_resize_args);
+  void (*resize_int8)(const void *ek_resize_args);
+} ek_kernels;
+
+extern const ek_kernels ek_kernels_avx2;
+
+int ek_plan_scalar(ek_engine *engine, const ek_model *model);
+int ek_plan_vector(ek_engine *engine, const ek_model *model, const ek_kernels *kernels);
+int ek_plan_dot(ek_engine *engine, const ek_model *model, int layer, const ek_map *in, const ek_map *out, int negative,
+                const ek_kernels *kernels);
+
+/* out(c, y, x) = in(...) for maps of any strides; bytes: of an element, 1 or 4. */
+typedef struct {
+  ek_map in, out;
+  int bytes, factor;
+} ek_move;
+
+void ek_move_copy(const void *args);    /* crops to out's shape */
+void ek_move_reshape(const void *args); /* keeps the canonical order of elements */
+void ek_move_shuffle(const void *args); /* torch.nn.PixelShuffle by factor */
+
+void ek_score_prepare(ek_engine *engine);
+
+#endif

@@ -1,0 +1,76 @@
+/* model.h - a weight file after validation: plain descriptions that point into the file (docs/formats.md). */
+#ifndef EK_NATIVE_MODEL_H
+#define EK_NATIVE_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EK_MAX_LAYERS 64
+#define EK_MAX_SIDE 4096          /* height, width of any feature map */
+#define EK_MAX_CHANNELS (1 << 22) /* a vector is all channels */
+#define EK_MAX_ELEMENTS (1 << 22) /* of one feature map: 16 MiB in float */
+#define EK_MAX_WEIGHTS (1 << 28)  /* of one layer */
+#define EK_MAX_KERNEL 15
+#define EK_MAX_STRIDE 8
+#define EK_MAX_FACTOR 16
+
+typedef enum {
+  EK_SINCOS,
+  EK_LINEAR,
+  EK_RESHAPE,
+  EK_CONV,
+  EK_CONVT,
+  EK_PIXEL_SHUFFLE,
+  EK_RESIZE,
+  EK_CROP,
+  EK_JOINTS,
+  EK_KIND_COUNT
+} ek_kind;
+
+typedef struct {
+  int c, h, w;
+} ek_shape;
+
+typedef struct {
+  ek_kind kind;
+  int relu;
+  ek_shape in, out;
+  int kernel, stride, pad, factor;
+  float in_scale, out_scale; /* INT8 only */
+  int shift;                 /* INT8 only, 1..32 */
+  /* Into the file, canonical order, not necessarily aligned for the type: read by memcpy. NULL without weights. */
+  const uint8_t *weight; /* linear (out, in), conv (out, in, k, k), convt (in, out, k, k): float or int8 */
+  const uint8_t *bias;   /* (out) float or int32 */
+  const uint8_t *mult;   /* (out) int32, INT8 only */
+} ek_layer;
+
+typedef struct {
+  int precision, n_joints, n_views, height, width, n_layers;
+  int64_t parameters, macs;
+  ek_layer layers[EK_MAX_LAYERS];
+} ek_model;
+
+static inline int64_t ek_elements(ek_shape s) {
+  return (int64_t)s.c * s.h * s.w;
+}
+static inline int ek_has_weights(const ek_layer *l) {
+  return l->kind == EK_LINEAR || l->kind == EK_CONV || l->kind == EK_CONVT;
+}
+/* Inputs that one output channel sees at one position of the kernel. */
+static inline int64_t ek_fan_in(const ek_layer *l) {
+  return l->kind == EK_LINEAR ? ek_elements(l->in) : l->in.c;
+}
+
+/* Index in the canonical weight order; linear has ky = kx = 0. */
+static inline int64_t ek_weight_index(const ek_layer *l, int64_t o, int64_t i, int ky, int kx) {
+  if (l->kind == EK_LINEAR)
+    return o * ek_fan_in(l) + i;
+  int64_t row = l->kind == EK_CONV ? o * l->in.c + i : i * l->out.c + o;
+  return (row * l->kernel + ky) * l->kernel + kx;
+}
+
+/* Checks every size, offset and value of the file; what it accepts, every kernel can run. 0 or a negative ek_status. */
+int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *model);
+uint32_t ek_crc32(uint32_t crc, const uint8_t *data, size_t bytes); /* zlib's */
+
+#endif
