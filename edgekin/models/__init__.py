@@ -1,1 +1,8 @@
+"""Self-models: torch modules behind a small registry, and the graph that each hands to quantization and compile."""
 
+from __future__ import annotations
+
+from edgekin.models.registry import MODELS, PictureShape, build_model, model_sizes, to_graph
+from edgekin.models.self_model import SelfModel, load_model
+
+__all__ = ["MODELS", "PictureShape", "SelfModel", "build_model", "load_model", "model_sizes", "to_graph"]

@@ -1,0 +1,141 @@
+"""NeuroKin: a direct decoder from joint angles to silhouettes.
+
+Sizes s, m and l: sines and cosines -> a small MLP -> a quarter-resolution feature map -> 3x3 convolutions -> pixel shuffle.
+Nearly all parameters sit in the layer that spreads the code over the picture; the convolutions, shared by all places,
+turn it into 4x4 blocks of logits. ReLU only, no normalisation: the int8 engines run it as it is trained.
+
+Size published: the layers of the published network, for comparison. Source: its layer list (5,189,857 parameters).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgekin.models.registry import PictureShape
+
+#: Pixels of the picture that one cell of the feature map becomes, per axis.
+FACTOR = 4
+#: Share of robot pixels that the untrained model predicts: log-odds of the last bias, so that training starts calm.
+PRIOR = 0.05
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What distinguishes the sizes."""
+
+    hidden: tuple[int, ...]  # units of the MLP
+    cell: int  # channels of the quarter-resolution map that the MLP writes
+    convs: tuple[int, ...]  # channels between the 3x3 convolutions
+
+
+WIDTHS = {
+    "s": Widths((96, 96), 4, (8,)),
+    "m": Widths((128, 128), 8, (16,)),
+    "l": Widths((192, 192), 12, (32, 16)),
+}
+SIZES = (*WIDTHS, "published")
+
+
+class SinCos(nn.Module):
+    """(B, J) rad -> (B, 2J): sines, then cosines."""
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Apply the layer."""
+        return torch.cat([q.sin(), q.cos()], dim=1)
+
+
+class Joints(nn.Module):
+    """(B, J) rad -> the same."""
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Apply the layer."""
+        return q
+
+
+class Resize(nn.Module):
+    """(B, C, h, w) -> (B, C, height, width), bilinear."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return functional.interpolate(x, size=(self.height, self.width), mode="bilinear", align_corners=False)
+
+
+class Crop(nn.Module):
+    """(B, C, h, w) -> (B, C, height, width): keeps the top left."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        return x[..., : self.height, : self.width]
+
+
+class Decoder(nn.Module):
+    """A sequential decoder: (B, J) rad -> logits (B, V, H, W)."""
+
+    def __init__(self, shape: PictureShape, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Predict log-odds; q (B, J) rad -> (B, V, H, W)."""
+        logits: Tensor = self.layers(q)
+        return logits
+
+
+def _compact(widths: Widths, shape: PictureShape) -> list[nn.Module]:
+    rows, columns = -(-shape.height // FACTOR), -(-shape.width // FACTOR)
+    layers: list[nn.Module] = [SinCos()]
+    units = 2 * shape.n_joints
+    for hidden in widths.hidden:
+        layers += [nn.Linear(units, hidden), nn.ReLU()]
+        units = hidden
+    layers += [nn.Linear(units, widths.cell * rows * columns), nn.ReLU(), nn.Unflatten(1, (widths.cell, rows, columns))]
+    channels = widths.cell
+    for out in widths.convs:
+        layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU()]
+        channels = out
+    layers += [nn.Conv2d(channels, shape.n_views * FACTOR**2, 3, padding=1), nn.PixelShuffle(FACTOR)]
+    if (rows * FACTOR, columns * FACTOR) != (shape.height, shape.width):
+        layers.append(Crop(shape.height, shape.width))
+    return layers
+
+
+def _published(shape: PictureShape) -> list[nn.Module]:
+    layers: list[nn.Module] = [Joints()]
+    for a, b in ((shape.n_joints, 128), (128, 256), (256, 1024)):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    layers += [nn.Linear(1024, 4096), nn.Unflatten(1, (256, 4, 4))]
+    for a, b in ((256, 128), (128, 64), (64, 32)):
+        layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
+    layers += [nn.ConvTranspose2d(32, 16, 3, stride=1, padding=2), nn.BatchNorm2d(16), nn.ReLU()]
+    layers += [Resize(shape.height, shape.width), nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, shape.n_views, 1)]
+    return layers
+
+
+def build(size: str, shape: PictureShape) -> Decoder:
+    """Return a decoder with fresh weights.
+
+    Args:
+        size: one of SIZES.
+        shape: joints, views and picture size.
+    """
+    if size == "published":
+        return Decoder(shape, _published(shape))
+    decoder = Decoder(shape, _compact(WIDTHS[size], shape))
+    last = [m for m in decoder.layers if isinstance(m, nn.Conv2d)][-1]
+    assert last.bias is not None
+    nn.init.constant_(last.bias, math.log(PRIOR / (1 - PRIOR)))
+    return decoder

@@ -1,0 +1,123 @@
+"""SelfModel: a torch module with its hyper-parameters, and its file (safetensors, no pickle)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekin.errors import ConfigError, MissingExtra
+from edgekin.models.registry import PictureShape, build_model, to_graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgekin.models.graph import Graph
+
+SCHEMA = "edgekin.model/1"
+#: Frames predicted at once: bounds the memory of the largest feature map.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class SelfModel:
+    """A decoder from joint angles to silhouettes."""
+
+    name: str  # a key of edgekin.models.MODELS
+    size: str  # one of the model's sizes
+    shape: PictureShape  # joints, views, height, width
+    module: nn.Module  # forward: (B, J) float32 rad -> logits (B, V, H, W)
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """What build_model needs to make this model again, JSON-ready."""
+        return {"schema": SCHEMA, "name": self.name, "size": self.size, **asdict(self.shape)}
+
+    @property
+    def parameters(self) -> int:
+        """The number of trainable parameters."""
+        return sum(p.numel() for p in self.module.parameters())
+
+    def graph(self) -> Graph:
+        """The model as a flat list of layers with numpy weights."""
+        return to_graph(self.module)
+
+    def probabilities(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Predict silhouettes.
+
+        Args:
+            joint_pos: (N, J) rad.
+
+        Returns:
+            (N, V, H, W) float32 probability that a pixel shows the robot.
+        """
+        import torch
+
+        device = next(self.module.parameters()).device
+        angles = torch.as_tensor(np.asarray(joint_pos, dtype=np.float32), device=device)
+        training = self.module.training
+        self.module.eval()
+        with torch.no_grad():
+            parts = [self.module(batch).sigmoid().cpu().numpy() for batch in angles.split(CHUNK)]
+        self.module.train(training)
+        empty = np.zeros((0, self.shape.n_views, self.shape.height, self.shape.width), np.float32)
+        return np.concatenate(parts) if parts else empty
+
+    def to_bytes(self) -> bytes:
+        """The content of a model file: weights in safetensors, hyper-parameters in its metadata."""
+        save = _safetensors().save
+        state = {k: v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
+        content: bytes = save(state, metadata={"hyper": json.dumps(self.hyper)})
+        return content
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise MissingExtra("safetensors", "train") from error
+    return safetensors.torch
+
+
+def read_safetensors(path: Path, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (tensors, the JSON object under `key` of the metadata) of a safetensors file.
+
+    Raises:
+        ConfigError: missing, truncated, or without that metadata.
+    """
+    _safetensors()
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            content = json.loads((file.metadata() or {})[key])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a model: {error}", "Run: edgekin train") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} has malformed metadata", "Run: edgekin train")
+    return tensors, content
+
+
+def load_model(path: Path) -> SelfModel:
+    """Read a model file.
+
+    Raises:
+        ConfigError: missing, truncated, of another schema, or weights that do not fit the model.
+    """
+    tensors, hyper = read_safetensors(path, "hyper")
+    if hyper.get("schema") != SCHEMA:
+        raise ConfigError(f"{path} is of schema {hyper.get('schema')!r}, expected {SCHEMA!r}", "Run: edgekin train")
+    try:
+        shape = PictureShape(*(int(hyper[k]) for k in ("n_joints", "n_views", "height", "width")))
+        model = build_model(str(hyper["name"]), str(hyper["size"]), shape)
+        model.module.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise ConfigError(f"{path} does not fit its model: {line}", "Run: edgekin train") from error
+    model.module.eval()
+    return model
