@@ -41,7 +41,7 @@ def _weighted(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
 
 def _fold(layer: Layer, norm: Any) -> Layer:
     """y = (x - mean) / sqrt(var + eps) * gamma + beta, taken into the weights before it."""
-    assert layer.weight is not None  # noqa: PT018
+    assert layer.weight is not None
     assert layer.bias is not None
     mean, var = norm.running_mean.double().cpu().numpy(), norm.running_var.double().cpu().numpy()
     gain = norm.weight.detach().double().cpu().numpy() / np.sqrt(var + norm.eps)

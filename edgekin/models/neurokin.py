@@ -1,7 +1,6 @@
 """NeuroKin: a direct decoder from joint angles to silhouettes.
 
-Sizes s, m and l: sines and cosines -> a small MLP -> a quarter-resolution feature map -> 3x3 convolutions -> pixel shuffle.
-Nearly all parameters sit in the layer that spreads the code over the picture; the convolutions, shared by all places,
+Sizes s, m and l: sines and cosines -> a small MLP -> a quarter-resolution map -> 3x3 convolutions -> pixel shuffle. Nearly all parameters sit in the layer that spreads the code over the picture; the convolutions, shared by all places,
 turn it into 4x4 blocks of logits. ReLU only, no normalisation: the int8 engines run it as it is trained.
 
 Size published: the layers of the published network, for comparison. Source: its layer list (5,189,857 parameters).
@@ -121,8 +120,8 @@ def _published(shape: PictureShape) -> list[nn.Module]:
     for a, b in ((256, 128), (128, 64), (64, 32)):
         layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
     layers += [nn.ConvTranspose2d(32, 16, 3, stride=1, padding=2), nn.BatchNorm2d(16), nn.ReLU()]
-    layers += [Resize(shape.height, shape.width), nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, shape.n_views, 1)]
-    return layers
+    layers += [Resize(shape.height, shape.width), nn.Conv2d(16, 8, 3, padding=1), nn.ReLU()]
+    return [*layers, nn.Conv2d(8, shape.n_views, 1)]
 
 
 def build(size: str, shape: PictureShape) -> Decoder:

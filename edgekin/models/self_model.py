@@ -62,7 +62,7 @@ class SelfModel:
         training = self.module.training
         self.module.eval()
         with torch.no_grad():
-            parts = [self.module(batch).sigmoid().cpu().numpy() for batch in angles.split(CHUNK)]
+            parts = [self.module(batch).sigmoid().cpu().numpy() for batch in torch.split(angles, CHUNK)]
         self.module.train(training)
         empty = np.zeros((0, self.shape.n_views, self.shape.height, self.shape.width), np.float32)
         return np.concatenate(parts) if parts else empty
