@@ -1,6 +1,7 @@
 """NeuroKin: a direct decoder from joint angles to silhouettes.
 
-Sizes s, m and l: sines and cosines -> a small MLP -> a quarter-resolution map -> 3x3 convolutions -> pixel shuffle. Nearly all parameters sit in the layer that spreads the code over the picture; the convolutions, shared by all places,
+Sizes s, m and l: sines and cosines -> a small MLP -> a quarter-resolution map -> 3x3 convolutions -> pixel shuffle.
+Nearly all parameters sit in the layer that spreads the code over the picture; the convolutions, shared by all places,
 turn it into 4x4 blocks of logits. ReLU only, no normalisation: the int8 engines run it as it is trained.
 
 Size published: the layers of the published network, for comparison. Source: its layer list (5,189,857 parameters).
