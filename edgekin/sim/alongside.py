@@ -1,13 +1,14 @@
 """The simulated arm as a process of its own beside the loop: physics, picture and ring in real time.
 
-`ArmProcess` is the parent's side. The child publishes frames before it says so on its stdout ("ready"), counts the onset
-of the damage from a start time that it gets on stdin, and ends with its parent: at SIGTERM, at the end of stdin, or when
-the kernel tells it that the parent died.
+`ArmProcess` is the parent's side. The child publishes frames before it says so on its stdout ("ready"), counts the
+onset of the damage from a start time that it gets on stdin, and ends with its parent: at SIGTERM, at the end of stdin,
+or when the kernel tells it that the parent died.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import json
@@ -73,15 +74,16 @@ class ArmProcess:
 
     def __init__(self, options: ArmOptions) -> None:
         self.options = options
-        command = [sys.executable, "-m", "edgekin.sim.alongside", json.dumps({**asdict(options), "ring": str(options.ring)})]
+        fields = json.dumps({**asdict(options), "ring": str(options.ring)})
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (package_root, os.environ.get("PYTHONPATH", "")) if p)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._child = subprocess.Popen([sys.executable, "-m", "edgekin.sim.alongside", fields], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True, env=environment)
         try:
             message = self._message(START_TIMEOUT_S)
             if "ready" not in message:
-                raise RuntimeFault(f"the simulated arm did not start: {message.get('error', 'it ended without a word')}")
+                raise RuntimeFault(message.get("error", "the simulated arm ended before its first frame"))
         except BaseException:
             self._end()
             raise
@@ -134,10 +136,8 @@ class ArmProcess:
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):  # the child went first
                     stream.close()
-                except BrokenPipeError:
-                    pass  # the child went first; nothing was left to tell it
         self.options.ring.unlink(missing_ok=True)
 
     def __enter__(self) -> ArmProcess:
@@ -215,8 +215,9 @@ class _Publisher:
     def report(self) -> ArmReport:
         """Return what was done so far."""
         seconds = max(self.last_ns - self.first_ns, 1) / 1e9
-        return ArmReport(self.frames, round((self.frames - 1) / seconds, 2), self.options.camera_hz, self.skipped_frames,
-                         self.skipped_steps, self.onset_ns, self.peak_speed)
+        rate = round((self.frames - 1) / seconds, 2)
+        return ArmReport(self.frames, rate, self.options.camera_hz, self.skipped_frames, self.skipped_steps,
+                         self.onset_ns, self.peak_speed)
 
 
 def _next(deadline_ns: int, period_ns: int, now_ns: int) -> tuple[int, int]:
@@ -232,10 +233,8 @@ def _settle(options: ArmOptions) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     if options.cpus:
-        try:
+        with contextlib.suppress(OSError):  # a hint: the scheduler does without it
             os.sched_setaffinity(0, options.cpus)
-        except OSError:
-            pass  # a hint: the scheduler does without it
     gc.disable()
 
 

@@ -134,10 +134,11 @@ class _Body:
                 file.write(ET.tostring(root, encoding="unicode"))
             self.id = bullet.loadURDF(path, useFixedBase=True, physicsClientId=client)
         except bullet.error as error:
-            raise RobotError(f"PyBullet cannot load {spec.name}: {error}", "Check the URDF's inertial elements") from error
+            raise RobotError(f"PyBullet cannot load {spec.name}: {error}", "Check the URDF's inertials") from error
         finally:
             os.unlink(path)
-        names = {bullet.getJointInfo(self.id, i, client)[1].decode(): i for i in range(bullet.getNumJoints(self.id, client))}
+        count = bullet.getNumJoints(self.id, client)
+        names = {bullet.getJointInfo(self.id, i, client)[1].decode(): i for i in range(count)}
         self.joints = [names[j.name] for j in spec.actuated]
         self._rests = [(names[j.name], j.rest) for j in spec.joints if not j.actuated and j.kind != "fixed"]
         for index, rest in self._rests:
@@ -231,7 +232,8 @@ class SimulatedArm:
 
     def picture(self) -> NDArray[np.uint8]:
         """Return the silhouette of the true body at its true angles, (V, H, ceil(W / 8))."""
-        return self._renderer.masks(self._state.true_pos)[0]
+        masks: NDArray[np.uint8] = self._renderer.masks(self._state.true_pos)[0]
+        return masks
 
     def close(self) -> None:
         """End the physics client."""
