@@ -93,7 +93,8 @@ class Regions:
 def nearest(centroids: Float, points: Float) -> NDArray[np.intp]:
     """Return for each point (N, J) the index of the nearest centroid (R, J)."""
     squared = (points * points).sum(axis=1)[:, None] - 2 * points @ centroids.T + (centroids * centroids).sum(axis=1)
-    return np.argmin(squared, axis=1)
+    index: NDArray[np.intp] = np.argmin(squared, axis=1)
+    return index
 
 
 def k_means(points: Float, count: int) -> Float:

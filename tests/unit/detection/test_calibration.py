@@ -13,7 +13,7 @@ from edgekin.runtime.detector import DetectorConfig, NativeDetector
 LIMITS = np.array([[-1.5, 1.5]] * 3)
 
 
-def healthy(seed, trajectories=12, frames=400):
+def healthy(seed, trajectories=60, frames=200):
     """Slow random trajectories and a residual that is a smooth function of the pose plus a little noise."""
     rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(trajectories), frames)
@@ -47,7 +47,7 @@ def test_the_bound_on_false_alarms_is_what_the_time_supports():
     record = calibrate(*healthy(2), LIMITS)["calibration"]
     assert record["verified_alarms"] == 0
     assert record["false_alarms_per_hour_below"] == pytest.approx(3 / record["verified_hours"])
-    assert record["verified_hours"] == pytest.approx(4 * 400 / 100 / 3600)
+    assert record["verified_hours"] == pytest.approx(20 * 200 / 100 / 3600)
 
 
 def test_alarms_of_the_verification_are_recorded_and_no_bound_is_claimed():
