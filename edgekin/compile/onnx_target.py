@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgekin.bundle import ONNX, known_answers_bytes
 from edgekin.compile.onnx_export import INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
-from edgekin.compile.product import Float, Frame, Logits, Product
+from edgekin.compile.product import Float, Frame, Product
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
 
