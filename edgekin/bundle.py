@@ -93,7 +93,7 @@ class Bundle:
         engine = Engine.open(self.read(WEIGHTS), isa)
         try:
             check_known_answers(engine, self.read(KNOWN_ANSWERS), str(self.path))
-        except BundleError:
+        except BaseException:
             engine.close()
             raise
         return engine
@@ -265,8 +265,11 @@ def check_known_answers(engine: Engine, raw: bytes, where: str) -> None:
     """
     answers = read_known_answers(raw, where)
     exact = "logits_int8" in answers
-    expected = answers["logits_int8" if exact else "logits"]
-    tolerance = 0.0 if exact else float(answers["tolerance"])
+    expected = answers.get("logits_int8" if exact else "logits", np.zeros(0))
+    tolerance = 0.0 if exact else float(answers.get("tolerance", np.zeros(())))
+    if exact != (engine.info.precision == "int8") or expected.shape != (len(answers["joint_pos"]), *engine.shape):
+        raise BundleError(f"{where}/{KNOWN_ANSWERS} is not for its {engine.info.precision} engine: answers of shape "
+                          f"{expected.shape}, expected {(len(answers['joint_pos']), *engine.shape)}", _RECOMPILE)
     for index, (pose, wanted) in enumerate(zip(answers["joint_pos"], expected, strict=True)):
         engine.run(pose)
         got = engine.logits_int8()[0] if exact else engine.logits()

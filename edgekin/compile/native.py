@@ -23,11 +23,7 @@ def predict(blob: bytes, joint_pos: Float) -> Logits:
     from edgekin.runtime.engine import Engine
 
     with Engine.open(blob) as engine:
-        frames = []
-        for pose in joint_pos:
-            engine.run(pose)
-            frames.append(engine.logits())
-    return np.stack(frames)
+        return engine.predict(joint_pos)
 
 
 def predict_int8(quantized: QuantGraph, joint_pos: Float) -> Logits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
-from edgekin.quantization.profile import Calibration, CalibrationProfile
+from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
 
 if TYPE_CHECKING:
     from edgekin.training.run import Run
@@ -217,10 +217,10 @@ class _Compiler:
                          "Calibrate on more poses (--samples), allow more (--max-psnr-loss), or compile --fp32")
 
     @staticmethod
-    def methods(asked: str, calibrator: Calibrator) -> Any:
-        """Yield the method asked for, then the rest; the rest is ranked only when it is needed."""
+    def methods(asked: str, calibrator: Calibrator) -> Iterator[str]:
+        """Yield the method asked for, then the rest, the layer-wise search last; ranked only when it is needed."""
         yield asked
-        yield from (method for method in calibrator.ranked() if method != asked)
+        yield from (method for method in (*calibrator.ranked(), AUTO) if method != asked)
 
     def time(self, products: dict[str, Product]) -> dict[str, Latency]:
         self.progress("time a frame")

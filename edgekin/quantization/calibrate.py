@@ -35,7 +35,7 @@ SCALED_KINDS = ("joints", "linear", "conv", "convt")
 _WORTH_DB = 0.01
 
 #: Poses, of those observed, on which methods are compared: each of some thirty trials evaluates the network on them.
-_COMPARED = 96
+_COMPARED = 48
 
 
 def select_poses(profile: CalibrationProfile, available: Float, limits: Float, seed: int, source: str) -> Float:

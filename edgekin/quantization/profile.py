@@ -40,7 +40,7 @@ class CalibrationProfile:
 
     poses: str = "train"  # train: the run's training split | sobol: scrambled Sobol points over the joint limits
     samples: int = 256  # poses, >= MIN_SAMPLES
-    method: str = AUTO  # a name of METHOD_NAMES
+    method: str = "mse"  # a name of METHOD_NAMES
     percentile: float = 99.99  # percent of the non-zero magnitudes that method percentile keeps
     source: str = "built-in"  # the file it was read from
 

@@ -24,8 +24,8 @@ def test_the_default_file_is_the_built_in_default():
 
 
 def test_missing_keys_keep_their_defaults(tmp_path):
-    profile = load_profile(write(tmp_path, "method: mse\n"))
-    assert (profile.method, profile.samples) == ("mse", CalibrationProfile().samples)
+    profile = load_profile(write(tmp_path, "method: entropy\n"))
+    assert (profile.method, profile.samples) == ("entropy", CalibrationProfile().samples)
 
 
 @pytest.mark.parametrize(("text", "says"), [
