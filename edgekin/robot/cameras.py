@@ -34,7 +34,7 @@ def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0, 0, 1)) -> Flo
     forward = target - eye
     right = np.cross(forward, up)
     if np.linalg.norm(forward) < 1e-9 or np.linalg.norm(right) < 1e-9 * np.linalg.norm(forward):
-        raise ConfigError(f"camera at {eye.tolist()} looking at {target.tolist()} with up {up.tolist()} has no direction",
+        raise ConfigError(f"camera at {eye.tolist()}, looking at {target.tolist()}, up {up.tolist()}, has no direction",
                           "Move the eye, or choose an `up` across the line of sight")
     forward, right = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     out = np.eye(4)
@@ -56,12 +56,10 @@ def _sample_points(spec: RobotSpec, poses: Float, per_link: int = 200) -> list[F
     for index, link in enumerate(spec.links):
         if len(link.vertices) == 0:
             continue
-        points = link.vertices[np.unique(np.linspace(0, len(link.vertices) - 1, per_link).astype(int))].astype(np.float64)
-        low, high = link.vertices.min(axis=0), link.vertices.max(axis=0)
+        spread = np.unique(np.linspace(0, len(link.vertices) - 1, per_link).astype(int))
         ends = [link.vertices[np.argmin(link.vertices[:, k])] for k in range(3)]
         ends += [link.vertices[np.argmax(link.vertices[:, k])] for k in range(3)]
-        assert np.all(low <= high)
-        points = np.concatenate([points, np.array(ends, dtype=np.float64)])
+        points = np.concatenate([link.vertices[spread], np.array(ends)]).astype(np.float64)
         pose = poses[:, index]
         out.append(points @ pose[:, :3, :3].transpose(0, 2, 1) + pose[:, None, :3, 3])
     return out
@@ -103,7 +101,8 @@ def check_camera(view: Camera, number: int) -> None:
             raise ConfigError(f"camera {number} has {name} {number_}, expected a positive number", "Correct it")
     rotation = view.world_to_cam[:3, :3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6) or np.linalg.det(rotation) < 0:
-        raise ConfigError(f"camera {number} has a pose that is no rigid transform", "Give a rotation without scale or mirror")
+        raise ConfigError(f"camera {number} has a pose that is no rigid transform",
+                          "Give a rotation without scale or mirror")
 
 
 def sees_robot(spec: RobotSpec, view: Camera, samples: int = 64, seed: int = 0) -> bool:

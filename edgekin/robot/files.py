@@ -51,7 +51,7 @@ def save_robot(spec: RobotSpec, folder: Path) -> None:
         "cameras": [_camera_entry(c) for c in spec.cameras],
         "convention": spec.convention,
     }
-    arrays = {}
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
     for index, link in enumerate(spec.links):
         arrays[f"v{index}"], arrays[f"t{index}"] = link.vertices, link.triangles
     buffer = io.BytesIO()
@@ -61,7 +61,8 @@ def save_robot(spec: RobotSpec, folder: Path) -> None:
         write_atomic(folder / MESHES, buffer.getvalue())
         write_atomic(folder / SPEC, yaml.safe_dump(entry, sort_keys=False, default_flow_style=None).encode())
     except OSError as error:
-        raise RobotError(f"cannot write the robot into {folder}: {error.strerror}", "Choose a folder you may write") from None
+        raise RobotError(f"cannot write the robot into {folder}: {error.strerror}",
+                         "Choose a folder you may write") from None
 
 
 def load_links(path: Path) -> dict[str, Link]:
@@ -75,7 +76,8 @@ def load_links(path: Path) -> dict[str, Link]:
             return {str(name): Link(str(name), file[f"v{i}"].astype(np.float32), file[f"t{i}"].astype(np.int32))
                     for i, name in enumerate(file["names"])}
     except Exception as error:  # zipfile, zlib, numpy and OS errors all mean the same here
-        raise RobotError(f"the meshes {path} cannot be read: {error}", "Write the run again with edgekin train") from None
+        raise RobotError(f"the meshes {path} cannot be read: {error}",
+                         "Write the run again with edgekin train") from None
 
 
 def robot_sha256(spec: RobotSpec) -> str:
@@ -91,7 +93,8 @@ def robot_sha256(spec: RobotSpec) -> str:
     for link in spec.links:
         add(link.name, link.vertices, link.triangles)
     for j in spec.joints:
-        add(j.name, j.kind, j.parent, j.child, j.origin, j.axis, float(j.lower), float(j.upper), bool(j.actuated), float(j.rest))
+        add(j.name, j.kind, j.parent, j.child, j.origin, j.axis)
+        add(float(j.lower), float(j.upper), bool(j.actuated), float(j.rest))
     for c in spec.cameras:
         add(c.width, c.height, np.array([c.fx, c.fy, c.cx, c.cy, c.near]), np.asarray(c.world_to_cam, dtype=np.float64))
     return digest.hexdigest()

@@ -90,7 +90,7 @@ def _read_obj(path: Path) -> tuple[Vertices, Triangles]:
                 corners = [int(part.split("/", 1)[0]) for part in line.split()[1:]]
                 corners = [c - 1 if c > 0 else len(points) + c for c in corners]
                 triangles.extend((corners[0], corners[k], corners[k + 1]) for k in range(1, len(corners) - 1))
-    return np.array(points, dtype=np.float64).reshape(-1, 3), np.array(triangles, dtype=np.int64).reshape(-1, 3)
+    return np.array(points, dtype=np.float64).reshape(-1, 3), np.array(triangles, dtype=np.int32).reshape(-1, 3)
 
 
 def _local(element: ET.Element) -> str:
@@ -174,4 +174,4 @@ def _dae_geometry(geometry: ET.Element) -> tuple[Vertices, Triangles]:
             corner = start + index[first : first + count]
             triangles.append(np.array([(corner[0], corner[k], corner[k + 1]) for k in range(1, count - 1)],
                                       dtype=np.int64).reshape(-1, 3))
-    return np.concatenate(vertices), np.concatenate(triangles)
+    return np.concatenate(vertices), np.concatenate(triangles).astype(np.int32)

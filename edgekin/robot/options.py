@@ -78,19 +78,27 @@ def _placement(value: Any, where: str) -> Float:
     return pose(_array(entry.get("xyz", [0, 0, 0]), (3,), f"{where}.xyz"), rpy_to_rotation(rpy))
 
 
+def _inverse(place: Float) -> Float:
+    out = np.eye(4)
+    out[:3, :3] = place[:3, :3].T
+    out[:3, 3] = -out[:3, :3] @ place[:3, 3]
+    return out
+
+
 def _camera(value: Any, number: int) -> Camera:
     where = f"camera {number}"
     entry = _mapping(value, _CAMERA, where)
     width, height = (int(_number(entry.get(k, DEFAULT_SIZE_PX), f"{where}.{k}")) for k in ("width", "height"))
     ways = [k for k in ("eye", "pose", "world_to_cam") if k in entry]
     if len(ways) != 1:
-        raise ConfigError(f"{where} is placed by {', '.join(ways) or 'nothing'}, expected one of eye, pose, world_to_cam",
+        found = ", ".join(ways) or "nothing"
+        raise ConfigError(f"{where} is placed by {found}, expected one of eye, pose, world_to_cam",
                           "Give `eye: [x, y, z]` with `target`, or a pose")
     if "eye" in entry:
         world_to_cam = look_at(*(_array(entry.get(k, d), (3,), f"{where}.{k}")
                                  for k, d in (("eye", None), ("target", [0, 0, 0]), ("up", [0, 0, 1]))))
     elif "pose" in entry:
-        world_to_cam = np.linalg.inv(_placement(entry["pose"], f"{where}.pose"))
+        world_to_cam = _inverse(_placement(entry["pose"], f"{where}.pose"))
     else:
         world_to_cam = _array(entry["world_to_cam"], (4, 4), f"{where}.world_to_cam")
     if "fx" in entry and "fov_deg" in entry:
@@ -129,7 +137,8 @@ def options_from(entry: dict[str, Any]) -> RobotOptions:
     names = entry.get("joints") or []
     if not isinstance(names, list):
         raise ConfigError(f"joints is {names!r}, expected a list of names", "Write `joints: [name, name]`")
-    limits = {str(k): _array(v, (2,), f"limits.{k}") for k, v in _mapping(entry.get("limits") or {}, None, "limits").items()}
+    limits = {str(k): _array(v, (2,), f"limits.{k}")
+              for k, v in _mapping(entry.get("limits") or {}, None, "limits").items()}
     rest = {str(k): _number(v, f"rest.{k}") for k, v in _mapping(entry.get("rest") or {}, None, "rest").items()}
     return RobotOptions(
         joints=tuple(str(n) for n in names),

@@ -115,7 +115,8 @@ def _read_link(element: ET.Element, folder: Path, coarse: bool) -> Link:
 def _read_joint(element: ET.Element, index: dict[str, int]) -> Joint:
     name, kind = element.get("name", ""), element.get("type", "")
     if kind not in KINDS:
-        raise RobotError(f"joint {name!r} has the type {kind!r}, expected one of {', '.join(KINDS)}", "Correct the URDF")
+        raise RobotError(f"joint {name!r} has the type {kind!r}, expected one of {', '.join(KINDS)}",
+                         "Correct the URDF")
     if kind in ("floating", "planar"):
         raise RobotError(f"joint {name!r} is {kind}, which has no single coordinate", "Make it fixed or split it")
     ends = []
@@ -142,7 +143,8 @@ def _read_joint(element: ET.Element, index: dict[str, int]) -> Joint:
     # A joint that cannot move is no coordinate; a mimic joint has none of its own.
     actuated = kind in ("revolute", "continuous") and element.find("mimic") is None and lower < upper
     rest = 0.0 if kind == "fixed" else float(np.clip(0.0, lower, upper))
-    return Joint(name, kind, ends[0], ends[1], origin_of(element, f"joint {name!r}"), axis, lower, upper, actuated, rest)
+    origin = origin_of(element, f"joint {name!r}")
+    return Joint(name, kind, ends[0], ends[1], origin, axis, lower, upper, actuated, rest)
 
 
 def _in_tree_order(joints: list[Joint], names: list[str]) -> tuple[list[int], list[Joint]]:

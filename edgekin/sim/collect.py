@@ -40,7 +40,8 @@ class CollectOptions:
     depth: bool = False  # keep metric depth too
 
 
-def describe(spec: RobotSpec, joint_pos: NDArray[np.float64], seed: int, excitation: str, **more: Any) -> dict[str, Any]:
+def describe(spec: RobotSpec, joint_pos: NDArray[np.float64], seed: int, excitation: str,
+             **more: Any) -> dict[str, Any]:
     """Return the metadata of a dataset of this robot."""
     shares = coverage(joint_pos, spec.limits)
     return {"robot": spec.path, "robot_sha256": robot_sha256(spec), "joints": [j.name for j in spec.actuated],
@@ -114,12 +115,13 @@ def _pieces(options: CollectOptions, targets: NDArray[np.float64]) -> Iterator[t
 
 def _check(options: CollectOptions) -> None:
     if options.excitation not in EXCITATIONS:
-        raise ConfigError(f"excitation {options.excitation!r}, expected {' or '.join(EXCITATIONS)}", "Choose one of them")
+        raise ConfigError(f"excitation {options.excitation!r}, expected {' or '.join(EXCITATIONS)}",
+                          "Choose one of them")
     if options.samples < 2:
         raise ConfigError(f"{options.samples} samples, expected at least 2", "Ask for more with --samples")
     if not 0 <= options.mask_noise < 0.5 or not 0 <= options.encoder_noise_rad < 1:
-        raise ConfigError(f"mask noise {options.mask_noise} and encoder noise {options.encoder_noise_rad} rad, expected "
-                          "0 to 0.5 and 0 to 1", "Choose smaller ones")
+        raise ConfigError(f"mask noise {options.mask_noise} and encoder noise {options.encoder_noise_rad} rad, "
+                          "expected 0 to 0.5 and 0 to 1", "Choose smaller ones")
 
 
 def collect(options: CollectOptions, progress: Callable[[int, int], None] | None = None) -> Dataset:

@@ -50,16 +50,16 @@ def check_dataset(data: Dataset, where: str = "the dataset") -> None:
         DataError: no samples, counts that differ, angles that are not finite, or masks that are all empty.
     """
     if data.joint_pos.ndim != 2 or data.packed.ndim != 4:
-        raise DataError(f"{where} has joint_pos of shape {data.joint_pos.shape} and packed of shape {data.packed.shape}, "
-                        "expected (N, J) and (N, V, H, bytes)", _REDO)
+        raise DataError(f"{where} has joint_pos of shape {data.joint_pos.shape} and packed of shape "
+                        f"{data.packed.shape}, expected (N, J) and (N, V, H, bytes)", _REDO)
     if len(data.joint_pos) != len(data.packed):
-        raise DataError(f"{where} has {len(data.joint_pos)} joint samples but {len(data.packed)} masks, expected as many",
-                        _REDO)
+        raise DataError(f"{where} has {len(data.joint_pos)} joint samples but {len(data.packed)} masks, "
+                        "expected as many", _REDO)
     if len(data) == 0:
         raise DataError(f"{where} is empty, expected at least 1 sample", _REDO)
     if data.packed.shape[3] != (data.width + 7) // 8:
-        raise DataError(f"{where} has {data.packed.shape[3]} bytes a row, expected {(data.width + 7) // 8} for a width of "
-                        f"{data.width} px", _REDO)
+        raise DataError(f"{where} has {data.packed.shape[3]} bytes a row, expected {(data.width + 7) // 8} for a "
+                        f"width of {data.width} px", _REDO)
     bad = np.flatnonzero(~np.isfinite(data.joint_pos).all(axis=1))
     if len(bad):
         raise DataError(f"{where} has joint angles that are not finite in {len(bad)} of {len(data)} samples, first in "
@@ -95,7 +95,8 @@ def save_dataset(data: Dataset, path: Path, force: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, buffer.getvalue())
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}", "Choose a folder you may write, with space left") from None
+        raise DataError(f"cannot write {path}: {error.strerror}",
+                        "Choose a folder you may write, with space left") from None
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ Float = NDArray[np.float64]
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8.0 / 3.0  # Lorenz 1963
 WARM_UP_STEPS = 2000  # on the attractor long before this at dt 0.01
-#: Share of its range that a joint covers at least (issue of the published data: -46 to 53 degrees of +-90).
+#: Share of its range that a joint covers at least; the published data reached -46 to 53 degrees of +-90.
 COVERAGE = 0.9
 #: The scaled trajectory spans this share of the limits, so that a lagging controller still covers COVERAGE.
 SPAN = 0.98
@@ -99,7 +99,8 @@ def published_commands(n: int = 2000) -> Float:
     """
     one = np.tanh(0.025 * _trajectory(np.ones(3), n, 0.01))
     two = np.tanh(0.022 * _trajectory(np.ones(3), n, 0.012))
-    return np.clip(np.stack([one[:, 0], one[:, 1], two[:, 0], two[:, 2]], axis=1), -1, 1)
+    commands: Float = np.clip(np.stack([one[:, 0], one[:, 1], two[:, 0], two[:, 2]], axis=1), -1, 1)
+    return commands
 
 
 def coverage(joint_pos: Float, limits: Float) -> Float:

@@ -36,7 +36,8 @@ class Renderer:
         self.n_views, self.n_joints = len(spec.cameras), len(spec.actuated)
         self.row_bytes = (self.width + 7) // 8
         self._ffi, self._lib, self._name = ffi, lib, spec.name
-        self._convention = lib.EK_CONVENTION_TINYRENDERER if spec.convention == "tinyrenderer" else lib.EK_CONVENTION_CENTER
+        conventions = {"tinyrenderer": lib.EK_CONVENTION_TINYRENDERER, "center": lib.EK_CONVENTION_CENTER}
+        self._convention = conventions[spec.convention]
         self._cameras = [self._camera(c) for c in spec.cameras]
         self._chain(spec)
         self._scene: Any = self._open(spec)
@@ -77,13 +78,14 @@ class Renderer:
     def _check(self, status: int, call: str) -> None:
         if status != 0:
             text = self._ffi.string(self._lib.ek_status_text(status)).decode()
-            raise RuntimeFault(f"{call} refused for {self._name}: {text}", "Check the robot's geometry and the joint angles")
+            raise RuntimeFault(f"{call} refused for {self._name}: {text}",
+                               "Check the robot's geometry and the joint angles")
 
     def _angles(self, q: ArrayLike) -> NDArray[np.float64]:
         angles = np.ascontiguousarray(np.atleast_2d(np.asarray(q, dtype=np.float64)))
         if angles.ndim != 2 or angles.shape[1] != self.n_joints:
-            raise RobotError(f"got joint angles of shape {angles.shape}, expected (N, {self.n_joints}) for {self._name}",
-                             "Give one angle for each actuated joint")
+            raise RobotError(f"got joint angles of shape {angles.shape}, expected (N, {self.n_joints}) for "
+                             f"{self._name}", "Give one angle for each actuated joint")
         if self._scene is None:
             raise RuntimeFault("the renderer is closed", "Open another")
         return angles
@@ -144,5 +146,6 @@ class Renderer:
     def __enter__(self) -> Renderer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
