@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle folder.  [default: RUN/bundle-PRECISION]")
 @click.option("--force", is_flag=True, help="Replace an existing bundle and JSON.")
 @click.option("--force-int8", is_flag=True, help="Write INT8 even where FP32 is faster on this machine.")
+@click.option("--camera-hz", type=float, default=1000.0, show_default=True, help="Frames a second for the detector.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of calibration poses and detector trajectories.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Write the result (schema edgekin.compile/1).")

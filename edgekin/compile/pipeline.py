@@ -46,6 +46,7 @@ class CompileConfig:
     out: Path | None = None  # the bundle's folder; by default <run>/bundle-<precision>
     force: bool = False  # replace an existing bundle
     force_int8: bool = False  # ship INT8 even where FP32 is faster here
+    camera_hz: float = 1000.0  # frames a second that the detector will see
     seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
 
     def validated(self) -> CompileConfig:
@@ -58,6 +59,8 @@ class CompileConfig:
                               "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
         if not self.max_psnr_loss_db >= 0.0:
             raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
+        if not 0.0 < self.camera_hz <= 100_000.0:
+            raise ConfigError(f"--camera-hz is {self.camera_hz}, expected more than 0 and at most 100000")
         self.profile.validated()
         return self
 
@@ -154,7 +157,8 @@ class _Compiler:
 
         self.progress("read the run")
         run, config = self.run, self.config
-        model = run.model()
+        loaded = run.model()
+        model = getattr(loaded, "module", loaded)
         self.graph = to_graph(model)
         self.test = run.test
         self.masks = self.test.masks
@@ -252,7 +256,7 @@ class _Compiler:
             bundle.known_answers(product, poses)
             if self.target.name == "native":
                 self.progress("calibrate the detector")
-                bundle.json(DETECTOR, calibrate_detector(product, run, config.seed))
+                bundle.json(DETECTOR, calibrate_detector(product, run, config.seed, config.camera_hz))
             if result.calibration is not None:
                 bundle.calibration(result.calibration)
             bundle.robot(run.robot)
