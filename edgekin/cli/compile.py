@@ -67,20 +67,21 @@ def _config(calibration: Path | None, method: str | None, samples: int | None,
 
 
 class _Stages:
-    """A progress line on stderr that names the stage at work."""
+    """A progress bar on stderr that names the stage at work."""
 
     def __enter__(self) -> _Stages:
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        self.progress = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        self.progress = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
                                  console=Console(stderr=True), transient=True)
-        self.task = self.progress.add_task("start")
+        self.task = self.progress.add_task("start", total=None)
         self.progress.start()
         return self
 
-    def __call__(self, stage: str) -> None:
-        self.progress.update(self.task, description=stage)
+    def __call__(self, stage: str, share: float) -> None:
+        # A stage that cannot say how far it is shows a pulsing bar.
+        self.progress.update(self.task, description=stage, total=1.0 if share else None, completed=share)
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,17 @@ class CompileResult:
         }
 
 
-def compile_run(run: Run, config: CompileConfig, progress: Callable[[str], None] = lambda stage: None) -> CompileResult:
+#: Called with the stage at work and the share of it that is done.
+Progress = Callable[[str, float], None]
+
+
+def compile_run(run: Run, config: CompileConfig, progress: Progress = lambda stage, share: None) -> CompileResult:
     """Compile a trained run into a bundle.
 
     Args:
         run: the trained run.
         config: what to compile.
-        progress: called with the name of each stage as it begins.
+        progress: called as each stage begins and advances.
 
     Returns:
         What was published.
@@ -121,7 +126,7 @@ def compile_run(run: Run, config: CompileConfig, progress: Callable[[str], None]
 class _Compiler:
     """One compilation: the stages in order, and what they share."""
 
-    def __init__(self, run: Run, config: CompileConfig, progress: Callable[[str], None]) -> None:
+    def __init__(self, run: Run, config: CompileConfig, progress: Progress) -> None:
         self.run, self.config, self.progress = run, config, progress
         self.target = TARGETS[config.target]()
 
@@ -155,7 +160,7 @@ class _Compiler:
         """The graph, the torch model's predictions on the test split, and the calibration poses."""
         from edgekin.models import to_graph
 
-        self.progress("read the run")
+        self.progress("read the run", 0.0)
         run, config = self.run, self.config
         loaded = run.model()
         model = getattr(loaded, "module", loaded)
@@ -194,19 +199,19 @@ class _Compiler:
         return product, parity
 
     def fp32(self) -> tuple[Product, Parity]:
-        self.progress("compile FP32")
+        self.progress("compile FP32", 0.0)
         return self.gated(self.target.fp32(self.graph))
 
     def int8(self) -> tuple[tuple[Product, Parity], Calibration]:
         """Try the profile's method, then the others in the order of their fidelity on the calibration poses."""
-        self.progress("calibrate")
+        self.progress("calibrate", 0.0)
         calibrator = Calibrator(self.graph, self.poses, self.source, predict_int8)
         asked = self.config.profile.method
         misses = []
         for method in self.methods(asked, calibrator):
-            self.progress(f"quantize by {method}")
+            self.progress(f"quantize by {method}", 0.0)
             try:
-                calibration = calibrator.by_method(method)
+                calibration = calibrator.by_method(method, partial(self.progress, f"quantize by {method}"))
                 product = self.target.int8(self.graph, calibration)
             except ConfigError as error:
                 misses.append(f"{method}: {error.message}")
@@ -227,7 +232,7 @@ class _Compiler:
         yield from (method for method in (*calibrator.ranked(), AUTO) if method != asked)
 
     def time(self, products: dict[str, Product]) -> dict[str, Latency]:
-        self.progress("time a frame")
+        self.progress("time a frame", 0.0)
         n = min(64, len(self.test))
         frames = [product.open_frame() for product in products.values()]
         latencies = interleaved(frames, self.test.joint_pos[:n], self.test.packed[:n])
@@ -252,15 +257,17 @@ class _Compiler:
         poses = self.poses[np.linspace(0, len(self.poses) - 1, KNOWN_ANSWERS_COUNT).astype(int)]
         with new_bundle(result.bundle, config.force) as bundle:
             bundle.files(product.files)
-            self.progress("known answers")
+            self.progress("known answers", 0.0)
             bundle.known_answers(product, poses)
             if self.target.name == "native":
-                self.progress("calibrate the detector")
-                bundle.json(DETECTOR, calibrate_detector(product, run, config.seed, config.camera_hz))
+                self.progress("calibrate the detector", 0.0)
+                detector = calibrate_detector(product, run, config.seed, config.camera_hz,
+                                              lambda share: self.progress("calibrate the detector", share))
+                bundle.json(DETECTOR, detector)
             if result.calibration is not None:
                 bundle.calibration(result.calibration)
             bundle.robot(run.robot)
-            self.progress("write the bundle")
+            self.progress("write the bundle", 0.0)
             bundle.publish(self.manifest(product, result))
 
     def manifest(self, product: Product, result: CompileResult) -> dict[str, Any]:

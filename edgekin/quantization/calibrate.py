@@ -163,26 +163,26 @@ class Calibrator:
         scores = {method: self.fidelity(self.single(method)) for method in METHODS}
         return sorted(scores, key=lambda method: -scores[method])
 
-    def auto(self, progress: Callable[[], None] = lambda: None) -> Calibration:
+    def auto(self, progress: Callable[[float], None] = lambda share: None) -> Calibration:
         """Return the best single method, improved layer by layer by whichever method serves that layer best.
 
         It looks at the calibration poses alone; the test split stays unseen.
 
         Args:
-            progress: called after each layer.
+            progress: called after each layer with the share that is done.
         """
         methods = dict.fromkeys(self.histograms, self.ranked()[0])
         best = self.fidelity(self.calibration(methods, AUTO))
-        for name in reversed(list(self.histograms)):
+        for number, name in enumerate(reversed(list(self.histograms))):
             for method in METHODS:
                 trial = {**methods, name: method}
                 score = self.fidelity(self.calibration(trial, AUTO)) if trial != methods else best
                 if score > best + _WORTH_DB:
                     methods, best = trial, score
-            progress()
+            progress((number + 1) / len(self.histograms))
         return self.calibration(methods, AUTO)
 
-    def by_method(self, method: str, progress: Callable[[], None] = lambda: None) -> Calibration:
+    def by_method(self, method: str, progress: Callable[[float], None] = lambda share: None) -> Calibration:
         """Return the calibration of a method of the profile, `auto` included."""
         return self.auto(progress) if method == AUTO else self.single(method)
 

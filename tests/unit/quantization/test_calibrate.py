@@ -70,12 +70,13 @@ def test_every_method_calibrates_what_the_quantizer_needs(calibrator, graph):
 
 def test_auto_is_at_least_as_faithful_as_every_single_method(calibrator):
     steps = []
-    auto = calibrator.auto(lambda: steps.append(1))
+    auto = calibrator.auto(steps.append)
     best = max(calibrator.fidelity(calibrator.single(method)) for method in METHODS)
     assert calibrator.fidelity(auto) >= best
     assert auto.method == "auto"
     assert {layer.method for layer in auto.layers.values()} <= set(METHODS)
     assert len(steps) == len(auto.layers)
+    assert steps[-1] == 1.0
 
 
 def test_the_record_says_what_was_seen(calibrator):
