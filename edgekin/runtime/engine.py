@@ -77,7 +77,8 @@ class Engine:
         status = ffi.new("int *")
         handle = lib.ek_engine_open(ffi.from_buffer(blob), len(blob), ISAS.index(isa), status)
         if handle == ffi.NULL:
-            hint = f"This machine has {', '.join(supported_isas())}" if status_name(status[0]) == "unsupported" else "Run: edgekin compile"
+            missing = status_name(status[0]) == "unsupported"
+            hint = f"This machine runs {', '.join(supported_isas())}" if missing else "Run: edgekin compile"
             check(status[0], f"cannot open {name} for {isa}", hint)
             raise RuntimeFault(f"cannot open {name}: no engine and no status")
         self._handle = handle
@@ -146,7 +147,8 @@ class Engine:
         if masks.shape != expected:
             raise RuntimeFault(f"the packed mask has the shape {masks.shape}, expected {expected}")
         s = ffi.new("ek_score *")
-        check(lib.ek_engine_score(self.handle, ffi.cast("const uint8_t *", ffi.from_buffer(masks)), s), "cannot score the mask")
+        pointer = ffi.cast("const uint8_t *", ffi.from_buffer(masks))
+        check(lib.ek_engine_score(self.handle, pointer, s), "cannot score the mask")
         return Score(s.nll, s.squared_err, s.n_pixels, s.intersection, s.union_)
 
     def predict(self, q: NDArray[Any]) -> NDArray[np.float32]:

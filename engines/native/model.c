@@ -190,7 +190,8 @@ static int read_weights(const uint8_t *blob, size_t bytes, const uint8_t *r, int
   return status ? status : check_finite(l->bias, n_out);
 }
 
-static int read_layer(const uint8_t *blob, size_t bytes, const uint8_t *r, int precision, ek_layer *l) {
+/* previous: the scale of the layer before, 1 for the first. */
+static int read_layer(const uint8_t *blob, size_t bytes, const uint8_t *r, int precision, float previous, ek_layer *l) {
   int kind, flags, reserved;
   if (read_int(r, 0, EK_KIND_COUNT - 1, &kind) || read_int(r + 4, 0, 1, &flags) || read_shape(r + 8, &l->in) ||
       read_shape(r + 20, &l->out) || read_int(r + 32, 0, EK_MAX_KERNEL, &l->kernel) ||
@@ -205,6 +206,8 @@ static int read_layer(const uint8_t *blob, size_t bytes, const uint8_t *r, int p
   if (precision == EK_PRECISION_FP32 && !all_zero(r + 48, 12))
     return EK_E_FORMAT;
   int status = check_shape(l);
+  if (!status && precision == EK_PRECISION_INT8)
+    status = check_scales(l, previous);
   return status ? status : read_weights(blob, bytes, r, precision, l);
 }
 
@@ -248,13 +251,11 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
   float scale = 1.0f;
   for (int i = 0; i < m->n_layers; i++) {
     ek_layer *l = &m->layers[i];
-    status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, l);
+    status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, scale, l);
     if (status)
       return status;
     int input = l->kind == EK_SINCOS || l->kind == EK_JOINTS;
     if (input != (i == 0) || !same(shape, l->in))
-      return EK_E_FORMAT;
-    if (m->precision == EK_PRECISION_INT8 && check_scales(l, scale))
       return EK_E_FORMAT;
     shape = l->out;
     scale = l->out_scale;
