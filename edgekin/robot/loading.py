@@ -20,6 +20,8 @@ from edgekin.robot.urdf import link_reader, parse_urdf
 DATA = Path(__file__).resolve().parent.parent / "data"
 #: name -> its URDF in edgekin/data.
 BUILTIN = {"arm4": "arm4/arm4.urdf"}
+#: Arms of pybullet_data that are tested here; any other URDF there may work too.
+KNOWN = ("kuka_iiwa/model.urdf", "franka_panda/panda.urdf", "xarm/xarm6_robot.urdf")
 MAX_JOINTS = 16  # EK_MAX_JOINTS of engines/include/edgekin.h
 MAX_URDF_BYTES = 16 * 1024 * 1024
 
@@ -29,6 +31,12 @@ def pybullet_data_folder() -> Path | None:
     found = importlib.util.find_spec("pybullet_data")
     places = found.submodule_search_locations if found is not None else None
     return Path(places[0]) if places else None
+
+
+def known_robots() -> list[str]:
+    """Return the arms of pybullet_data that are known to work, as load_robot takes them."""
+    folder = pybullet_data_folder()
+    return [name for name in KNOWN if folder is not None and (folder / name).is_file()]
 
 
 def _locate(name: str) -> tuple[Path, str]:
