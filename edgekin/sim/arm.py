@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from edgekin.errors import MissingExtra, RobotError
 from edgekin.robot.damage import BODY_KINDS, Damage, apply_damage, damaged_joint
 from edgekin.robot.spec import Float, RobotSpec
+from edgekin.sim.excitation import BETA, RHO, SIGMA, lorenz_step
 from edgekin.sim.renderer import Renderer
 
-#: The classical chaotic parameters (Lorenz 1963, "Deterministic Nonperiodic Flow").
-SIGMA, RHO, BETA = 10.0, 28.0, 8.0 / 3.0
 RK4_STEP = 0.005  # attractor time; RK4 is then exact to far below a pixel
 WARMUP_STEPS = 2_000  # 10 time units: on the attractor
 #: Lowest and highest x and z, and the largest |dx/dt| and |dz/dt|, over 40,000 time units of the attractor (measured).
@@ -37,15 +36,6 @@ def _flow(state: Float) -> Float:
     return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z], axis=1)
 
 
-def _rk4(state: Float) -> Float:
-    a = _flow(state)
-    b = _flow(state + 0.5 * RK4_STEP * a)
-    c = _flow(state + 0.5 * RK4_STEP * b)
-    d = _flow(state + RK4_STEP * c)
-    result: Float = state + RK4_STEP / 6 * (a + 2 * b + 2 * c + d)
-    return result
-
-
 class LorenzMotion:
     """A stream of joint targets: one attractor for each pair of joints (its x and z), slowed to a plausible speed.
 
@@ -60,7 +50,7 @@ class LorenzMotion:
         pairs = (joints + 1) // 2
         state = np.random.default_rng(seed).normal([0.0, 0.0, 25.0], 5.0, (pairs, 3))
         for _ in range(WARMUP_STEPS):
-            state = _rk4(state)
+            state = lorenz_step(state, RK4_STEP)
         self._pair, self._axis = np.arange(joints) // 2, np.arange(joints) % 2 * 2
         low, high = np.where(self._axis == 0, np.array(X_RANGE)[:, None], np.array(Z_RANGE)[:, None])
         self._centre, self._middle = (low + high) / 2, limits.mean(axis=1)
@@ -73,7 +63,7 @@ class LorenzMotion:
 
     def _enter_interval(self) -> None:
         """Fit the cubic (Hermite) of the joint targets over the next RK4 step, in powers of the phase in [0, 1]."""
-        self._next = _rk4(self._state)
+        self._next = lorenz_step(self._state, RK4_STEP)
         p0, p1 = (self._middle + self._gain * (s[self._pair, self._axis] - self._centre) for s in
                   (self._state, self._next))
         m0, m1 = (RK4_STEP * self._gain * _flow(s)[self._pair, self._axis] for s in (self._state, self._next))

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "detection": BASE | {"runtime"},
     "bundle": BASE | {"robot", "runtime", "detection"},
     "sim": BASE | {"robot", "runtime"},
+    "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
     "models": BASE | {"robot", "sim"},
     "training": BASE | {"robot", "sim", "models"},
     "quantization": BASE | {"robot", "sim", "models", "training"},

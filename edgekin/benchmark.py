@@ -1,0 +1,179 @@
+"""The bundle in the real-time loop beside a simulated arm: what `edgekin bench` runs and reports."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekin import machine
+from edgekin.bundle import Bundle, load_bundle
+from edgekin.errors import ConfigError, RuntimeFault
+from edgekin.robot import parse_damage
+from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
+from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport
+from edgekin.runtime.ring import RingReader
+from edgekin.sim.alongside import ArmOptions, ArmProcess, ArmReport, free_ring_path
+
+SCHEMA = "edgekin.bench/1"
+POLL_S = 0.1  # of the verdict, for the live line; the loop itself never waits for it
+WARMUP_S = 0.2
+STOP_TIMEOUT_S = 10.0
+AUTO_CPU = -2
+
+#: Called a few times a second with the elapsed seconds and the newest verdict.
+Progress = Callable[[float, Verdict], None]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to run."""
+
+    bundle: Path
+    hz: float = 1000.0
+    seconds: float = 10.0
+    damage: str = ""  # KIND...@SECONDS; empty: none
+    camera_hz: float = 0.0  # 0: as the loop
+    mode: str = "event"
+    cpu: int = AUTO_CPU  # -1: do not pin; AUTO_CPU: the last one, where there are two
+    fifo_priority: int = 40
+    spin_us: float = 0.0
+    seed: int = 0  # of the arm's motion
+    isa: str = "auto"
+
+    def validated(self) -> BenchOptions:
+        """Return the options with the defaults filled in.
+
+        Raises:
+            ConfigError: a value out of range, or a damage after the end.
+        """
+        camera_hz = self.camera_hz or self.hz
+        ranges = (("--hz", self.hz, 1.0, 10_000.0), ("--camera-hz", camera_hz, 1.0, 10_000.0),
+                  ("--seconds", self.seconds, 0.1, 86_400.0), ("--fifo", self.fifo_priority, 0, 99),
+                  ("--spin-us", self.spin_us, 0.0, 0.5e6 / max(self.hz, 1.0)))
+        for name, value, low, high in ranges:
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
+        if self.mode not in MODES:
+            raise ConfigError(f"--mode is {self.mode!r}, expected event or timer", "Correct it")
+        if self.damage and parse_damage(self.damage).onset_s >= self.seconds:
+            raise ConfigError(f"damage {self.damage} would come after the end at {self.seconds:g} s",
+                              "Give an earlier @SECONDS or more --seconds")
+        cpus = sorted(os.sched_getaffinity(0))
+        cpu = self.cpu if self.cpu != AUTO_CPU else cpus[-1] if len(cpus) > 1 else -1
+        return replace(self, camera_hz=camera_hz, cpu=cpu)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What became of the damage; milliseconds after second 0 of the run."""
+
+    damage: str
+    onset_ms: float | None  # when the first damaged picture was taken
+    alarm_ms: float | None
+    delay_ms: float | None  # from that picture to the alarm
+    delay_frames: int | None  # fresh frames up to the alarm; 1: the first damaged one
+    false_alarms: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Everything that one run measured."""
+
+    options: BenchOptions
+    bundle: Bundle
+    isa: str
+    loop: LoopReport
+    arm: ArmReport
+    detection: Detection
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the schema `edgekin.bench/1`."""
+        latency, loop = self.loop.latency, self.loop
+        exact = {"psnr_db": loop.psnr_db, "iou": loop.iou, "frames": loop.scored_frames}
+        return {
+            "schema": SCHEMA, "revision": machine.revision(), "seed": self.options.seed,
+            "hz": self.options.hz, "seconds": latency.duration_s, "ticks": latency.ticks, "frames": latency.frames,
+            "idle_ticks": latency.idle_ticks, "frames_skipped": latency.frames_skipped,
+            "ticks_skipped": latency.ticks_skipped, "torn_frames": latency.torn_frames,
+            "exec_us": latency.exec.to_json(), "wakeup_us": latency.wakeup.to_json(),
+            "frame_to_verdict_us": latency.frame_to_verdict.to_json(), "jitter_us": latency.jitter_us,
+            "deadline_misses": {**asdict(latency.misses), "rate": latency.miss_rate},
+            "detection": asdict(self.detection), "fidelity": exact, "machine": machine.describe(),
+            "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
+                       "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
+            "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
+                         "permissions": loop.permissions, "arm": asdict(self.arm), "steal_ms": loop.steal_ms},
+        }
+
+
+def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdict: None) -> BenchResult:
+    """Run the loop beside the arm for the time asked for.
+
+    Args:
+        options: see BenchOptions.
+        progress: called about ten times a second.
+    Raises:
+        BundleError: the bundle cannot be used.
+        ConfigError: an option is out of range, or the damage does not fit the robot.
+        RuntimeFault: the arm or the loop failed.
+    """
+    options = options.validated()
+    bundle = load_bundle(options.bundle)
+    engine = bundle.open_engine(options.isa)
+    try:
+        detector = NativeDetector(_for_camera(DetectorConfig.from_json(bundle.detector), options.camera_hz))
+        arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
+        arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
+                                 options.damage, cpus=arm_cpus)
+        with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
+            report, arm_report = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
+        isa = engine.info.isa
+    finally:
+        engine.close()
+    return BenchResult(options, bundle, isa, report, arm_report, _detection(options, report, arm_report))
+
+
+def _for_camera(config: DetectorConfig, camera_hz: float) -> DetectorConfig:
+    """Return the thresholds in time of another camera: silence for three periods is stale, however long they are."""
+    return replace(config, stale_ns=int(3e9 / camera_hz))
+
+
+def _loop_config(options: BenchOptions) -> LoopConfig:
+    return LoopConfig(options.hz, options.seconds, options.mode, options.spin_us, options.cpu, options.fifo_priority,
+                      warmup_ticks=int(WARMUP_S * options.hz))
+
+
+def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress) -> tuple[LoopReport, ArmReport]:
+    begin_ns = time.monotonic_ns() + int(WARMUP_S * 1e9)
+    arm.go(begin_ns)
+    loop.start()
+    try:
+        while not loop.join(POLL_S):
+            if not arm.alive:
+                raise RuntimeFault("the simulated arm ended early; the verdict is unknown", "Run the bench again")
+            progress(max(0.0, (time.monotonic_ns() - begin_ns) / 1e9), loop.verdict())
+    finally:
+        loop.stop()
+        if not loop.join(STOP_TIMEOUT_S):
+            raise RuntimeFault(f"the loop did not stop within {STOP_TIMEOUT_S:g} s")
+    return loop.report(), arm.stop()
+
+
+def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport) -> Detection:
+    seen = report.detection
+
+    def since_start(stamp_ns: int) -> float | None:
+        return round((stamp_ns - report.start_ns) / 1e6, 3) if stamp_ns else None
+
+    hit = bool(seen.alarm_sequence and seen.damaged_sequence)
+    return Detection(
+        damage=options.damage, onset_ms=since_start(arm.onset_ns),
+        alarm_ms=since_start(seen.alarm_ns if hit else seen.false_alarm_ns),
+        delay_ms=round((seen.alarm_ns - arm.onset_ns) / 1e6, 3) if hit else None,
+        delay_frames=seen.alarm_sequence - seen.damaged_sequence + 1 if hit else None,
+        false_alarms=seen.false_alarms, verdict=report.last.name)

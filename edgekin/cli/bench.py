@@ -1,0 +1,137 @@
+"""edgekin bench: a bundle in the real-time loop beside a simulated arm."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekin.benchmark import BenchOptions, BenchResult
+    from edgekin.runtime.detector import Verdict
+
+#: How a verdict looks on a terminal.
+STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "unknown": "yellow"}
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the loop.")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of the run.")
+@click.option("--damage", default="", metavar="KIND...@SECONDS",
+              help="bend:LINK:DEG, short:LINK:PERCENT, lost:LINK, seized:JOINT or encoder-bias:JOINT:DEG.")
+@click.option("--camera-hz", type=float, default=0.0, help="Rate of the simulated camera.  [default: as --hz]")
+@click.option("--mode", type=click.Choice(["event", "timer"]), default="event", show_default=True,
+              help="event: wake on a frame; timer: wake at every deadline.")
+@click.option("--spin-us", type=float, default=0.0, help="Timer mode: busy-wait this long before a deadline.")
+@click.option("--cpu", type=int, default=-2, help="Pin the loop to this CPU; -1: do not.  [default: the last CPU]")
+@click.option("--fifo", "fifo_priority", type=int, default=40, show_default=True,
+              help="SCHED_FIFO priority; 0: leave the policy.")
+@click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
+              show_default=True, help="Instruction set of the engine.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
+@click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
+@click.option("--force", is_flag=True, help="Replace an existing JSON.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
+              help="Write the result (schema edgekin.bench/1).")
+def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_rate: float | None,
+            **options: Any) -> None:
+    """Run a BUNDLE (by default the latest) in the real-time loop beside a simulated arm.
+
+    Another process moves the arm by PyBullet's dynamics and publishes joint angles and silhouettes through shared
+    memory. With --damage its body changes at the given second, which its controller does not know.
+    """
+    from rich.console import Console
+
+    from edgekin.benchmark import BenchOptions
+    from edgekin.bundle import latest_bundle
+    from edgekin.compile.publish import check_json_path, write_json
+    from edgekin.errors import GateMissed
+
+    check_json_path(json_path, force)
+    result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
+    write_json(json_path, result.to_json())
+    _show(Console(soft_wrap=True), result)
+    rate = result.loop.latency.miss_rate
+    if max_miss_rate is not None and rate > max_miss_rate:
+        raise GateMissed(f"{rate:.3%} of the verdicts were late, the gate allows {max_miss_rate:.3%}")
+
+
+def _run(options: BenchOptions) -> BenchResult:
+    """Run with a live line on stderr; SIGTERM ends the run as Ctrl-C does: stopped clean, nothing written."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgekin.benchmark import run_bench
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+            task = live.add_task("start", total=options.seconds)
+
+            def progress(elapsed: float, verdict: Verdict) -> None:
+                text = f"[{STYLES[verdict.name]}]{verdict.name}[/] z {verdict.z:+.1f} cusum {verdict.cusum:.1f}"
+                live.update(task, completed=elapsed, description=text)
+
+            return run_bench(options, progress)
+    except KeyboardInterrupt:
+        click.echo("stopped before the end: the verdict is unknown, nothing was written", err=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(console: Console, result: BenchResult) -> None:
+    latency, loop, arm = result.loop.latency, result.loop, result.arm
+    console.print(_table(result))
+    misses = latency.misses
+    console.print(f"deadline misses: {misses.count} of {latency.frames} frames ({latency.miss_rate:.3%}): own work "
+                  f"{misses.own}, preempted {misses.preempted}, stolen {misses.stolen}, unknown {misses.unknown}")
+    console.print(f"ticks {latency.ticks}, frames {latency.frames}, skipped {latency.frames_skipped}, torn "
+                  f"{latency.torn_frames}; jitter (wake-up p99 - p50) {latency.jitter_us:.1f} us; CPU time stolen from "
+                  f"this machine {loop.steal_ms:.0f} ms")
+    console.print("allowed: " + "; ".join(f"{name}: {answer}" for name, answer in loop.permissions.items()))
+    if loop.psnr_db is not None:
+        console.print(f"fidelity on {loop.scored_frames} healthy live frames: {loop.psnr_db:.2f} dB, "
+                      f"IoU {loop.iou:.4f}")
+    if not arm.kept_up:
+        console.print(f"[yellow]the simulated arm reached {arm.camera_hz:.0f} of {arm.wanted_camera_hz:.0f} frames a "
+                      f"second on this machine ({arm.skipped_frames} skipped)[/]")
+    console.print(_verdict(result))
+
+
+def _table(result: BenchResult) -> Table:
+    from rich.table import Table
+
+    latency, options = result.loop.latency, result.options
+    table = Table(title=f"{result.bundle.path} ({result.isa}), {options.hz:g} Hz {options.mode} mode, "
+                        f"{latency.duration_s:.1f} s")
+    for heading in ("us", "p50", "p99", "p99.9", "max", "n"):
+        table.add_column(heading, justify="left" if heading == "us" else "right")
+    for name, p in (("wake-up", latency.wakeup), ("execution", latency.exec),
+                    ("frame to verdict", latency.frame_to_verdict)):
+        rare = "-" if p.p99_9 is None else f"{p.p99_9:.1f}"
+        table.add_row(name, f"{p.p50:.1f}", f"{p.p99:.1f}", rare, f"{p.max:.1f}", f"{p.n:,}")
+    return table
+
+
+def _verdict(result: BenchResult) -> str:
+    found, style = result.detection, STYLES[result.detection.verdict]
+    head = f"verdict: [{style}]{found.verdict.upper()}[/]"
+    false = f"{found.false_alarms} false alarm(s)"
+    if found.delay_frames is not None:
+        return (f"{head}, alarm {found.delay_ms:.1f} ms and {found.delay_frames} frames after {found.damage}; {false}")
+    if found.damage:
+        return f"{head}; {found.damage} was not detected; {false}"
+    reason = result.loop.last.reason_name
+    return f"{head}{'' if reason == 'ok' else f' ({reason})'}; no damage was simulated; {false}"
