@@ -1,0 +1,37 @@
+"""edgekin evaluate: the score of a run or a bundle on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("subject", required=False, metavar="[BUNDLE|RUN]", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="A dataset (.npz).  [default: the run's test split]")
+@click.option("--force", is_flag=True, help="Replace an existing JSON.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write it, schema edgekin.evaluate/1.")
+def command(subject: Path | None, data: Path | None, force: bool, json_path: Path | None) -> None:
+    """Score a run or a bundle (by default the latest run) on a dataset.
+
+    A run is scored through torch, a bundle through the engine that would run it on the device.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekin.compile.evaluate import evaluate
+    from edgekin.training.run import write_json
+    from edgekin.training.train import exported_json
+
+    exported_json(json_path, force)
+    found = evaluate(subject, data)
+    if json_path is not None:
+        write_json(json_path, found.to_json())
+    table = Table(title=f"{found.kind} {found.subject}, {found.precision}, {found.n:,} samples of {found.data}")
+    for heading in ("", "PSNR dB", "IoU"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_row(f"[bold]{found.kind}[/]", f"[bold]{found.score.psnr_db:.2f}[/]", f"[bold]{found.score.iou:.4f}[/]")
+    for name, floor in found.floors.items():
+        table.add_row(f"floor: {name.replace('_', ' ')}", f"{floor.psnr_db:.2f}", f"{floor.iou:.4f}")
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,119 @@
+"""edgekin train: samples, a self-model fitted to them, and its score beside the floors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgekin.training.settings import TrainConfig
+    from edgekin.training.train import TrainResult
+
+
+@click.command()
+@click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
+@click.option("--model", help="Which model.  [default: neurokin]")
+@click.option("--size", help="s, m, l or published.  [default: m]")
+@click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
+              help="Which samples; without it, uniform with 8,000 of them instead of 1,600.")
+@click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
+@click.option("--samples", type=int, help="Training samples.")
+@click.option("--budget", "budget_s", type=float, metavar="SECONDS", help="Time for the fit.  [default: 150]")
+@click.option("--steps", type=int, help="Optimiser steps instead of a time budget: repeatable.")
+@click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes a GPU where there is one.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="YAML",
+              help="Settings in a file; flags stand over it.")
+@click.option("--name", help="Of the run under $EDGEKIN_RUNS or ./runs.  [default: robot, size and time]")
+@click.option("--resume", "resume_run", is_flag=True, help="Go on with --name, or with the run interrupted last.")
+@click.option("--force", is_flag=True, help="Replace a run and JSON of the same name.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the metrics, schema edgekin.train/1.")
+def command(config_path: Path | None, resume_run: bool, force: bool, json_path: Path | None, **flags: Any) -> None:
+    """Train a self-model and score it beside its floors.
+
+    Without arguments: the built-in arm, in about three minutes. The run folder has all that `edgekin compile` needs.
+    """
+    from edgekin.training.run import write_json
+    from edgekin.training.train import exported_json, resume, train
+
+    exported_json(json_path, force)
+    given = {key: value for key, value in flags.items() if value is not None}
+    if resume_run:
+        _only_name(given, config_path)
+        with _Bars() as bars:
+            result = resume(given.get("name"), bars)
+    else:
+        config = _config(config_path, given)
+        with _Bars() as bars:
+            result = train(config, force, bars)
+    if json_path is not None:
+        write_json(json_path, result.metrics)
+    _show(result)
+
+
+def _only_name(given: dict[str, Any], config_path: Path | None) -> None:
+    others = sorted(set(given) - {"name"}) + (["config"] if config_path else [])
+    if others:
+        raise click.UsageError(f"--resume goes on with the run's own settings; leave out {', '.join(others)}")
+
+
+def _config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
+    """Defaults, under the YAML file, under the flags."""
+    from edgekin.config import from_mapping, load_yaml
+    from edgekin.training.settings import TrainConfig
+
+    values = load_yaml(path) if path is not None else {}
+    # A flag of a pair replaces the file's choice between the two.
+    for one, other in (("budget_s", "steps"), ("data", "protocol")):
+        for flag, excluded in ((one, other), (other, one)):
+            if flag in given and excluded not in given:
+                values.pop(excluded, None)
+    where = f"{path} and flags" if path is not None else "the command line"
+    return from_mapping(TrainConfig, {**values, **given}, where)
+
+
+class _Bars:
+    """A progress bar on stderr for the stage at work."""
+
+    def __enter__(self) -> _Bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        self.progress = Progress(TextColumn("{task.description:>12}"), BarColumn(), TaskProgressColumn(),
+                                 TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+        self.tasks = {"preparing": self.progress.add_task("preparing", total=None)}
+        self.progress.start()
+        return self
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage not in self.tasks:
+            for task in self.tasks.values():
+                self.progress.update(task, visible=False)
+            self.tasks[stage] = self.progress.add_task(stage, total=1.0)
+        self.progress.update(self.tasks[stage], completed=share)
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+
+def _show(result: TrainResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    m = result.metrics
+    table = Table(title=f"{m['model']} {m['size']}, protocol {m['protocol']}, {m['n_train']:,} training samples, "
+                        f"{m['n_test']:,} test samples")
+    for heading in ("", "PSNR dB", "IoU"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_row("[bold]model[/]", f"[bold]{m['psnr_db']:.2f}[/]", f"[bold]{m['iou']:.4f}[/]")
+    for name, floor in m["floors"].items():
+        table.add_row(f"floor: {name.replace('_', ' ')}", f"{floor['psnr_db']:.2f}", f"{floor['iou']:.4f}")
+    console = Console(soft_wrap=True)
+    console.print(table)
+    if "psnr_db_first_100" in m:
+        console.print(f"first 100 test images, as published: {m['psnr_db_first_100']:.2f} dB")
+    console.print(f"{m['parameters']:,} parameters, {m['macs']:,} MACs; {m['steps']:,} steps in "
+                  f"{m['train_seconds']:.0f} s on {m['device']}")
+    console.print(f"run: {result.run.path}", highlight=False)

@@ -1,0 +1,290 @@
+"""The training loop: Adam under a warm-up and a cosine, to a budget of seconds or steps, resumable at any step.
+
+The learning rate follows the share of the budget that is used up, so a training that was interrupted and resumed ends
+on the same schedule. With a budget in steps, the result is the same to the bit as without the interruption (CPU).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekin.errors import ConfigError, DataError
+from edgekin.models.self_model import SelfModel, read_safetensors
+from edgekin.robot.files import write_atomic
+from edgekin.sim.dataset import Dataset
+from edgekin.training.losses import silhouette_loss
+from edgekin.training.metrics import score
+from edgekin.training.settings import TrainConfig
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_EVERY_S = 20.0
+WARM_UP = 0.02  # share of the budget over which the learning rate rises
+FINAL_RATE = 1e-3  # of the peak, at the end of the cosine
+BETAS = (0.9, 0.98)  # a short memory of squares: a few thousand steps are all there are
+AVERAGE_DECAY = 0.99  # of the running mean of the weights, which is what is kept
+CURVE_POINTS = 12  # looks at held-out samples along the way, for the learning curve only
+CURVE_SAMPLES = 200
+MANY_THREADS_MACS = 20_000_000
+
+
+@dataclass
+class Progress:
+    """Where a training stands; what the callback sees and the checkpoint keeps."""
+
+    step: int = 0
+    elapsed_s: float = 0.0  # of training, over all sessions
+    loss: list[list[float]] = field(default_factory=list)  # [step, seconds, mean loss since the last point]
+    held_out: list[list[float]] = field(default_factory=list)  # [step, seconds, PSNR dB]
+
+    def share(self, config: TrainConfig) -> float:
+        """The used share of the budget, 0 to 1."""
+        used = self.step / config.steps if config.steps else self.elapsed_s / (config.budget_s or math.inf)
+        return min(1.0, used)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A training and a test set of the same robot and cameras."""
+
+    train: Dataset
+    test: Dataset
+
+
+Callback = Callable[[Progress, float], None]  # (progress, share of the budget)
+
+
+def pick_device(name: str) -> str:
+    """Return the torch device for auto, cpu or cuda; raises ConfigError for a GPU that is not there."""
+    import torch
+
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("device is cuda, but torch finds no GPU", "Use --device auto")
+    return "cuda" if there and name in ("auto", "cuda") else "cpu"
+
+
+def learning_rate(config: TrainConfig, share: float) -> float:
+    """Return the learning rate at a share of the budget: linear warm-up, then half a cosine."""
+    if share < WARM_UP:
+        return config.learning_rate * max(share / WARM_UP, 0.01)
+    along = (share - WARM_UP) / (1.0 - WARM_UP)
+    return config.learning_rate * (FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + math.cos(math.pi * along)))
+
+
+@contextmanager
+def _stop_flag() -> Iterator[list[bool]]:
+    """Turn SIGINT and SIGTERM into a flag, so that a checkpoint is never written in the middle of a step."""
+    flag = [False]
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        flag[0] = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Trainer:
+    """Trains one model on one split; the weights that it leaves in the model are the running mean.
+
+    Args:
+        model: trained in place.
+        split: training set, and test set for the curve.
+        config: validated.
+        folder: where checkpoints go; None for none.
+    """
+
+    def __init__(self, model: SelfModel, split: Split, config: TrainConfig, folder: Path | None = None) -> None:
+        import torch
+
+        if len(split.train) < config.batch:
+            raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch}",
+                            "Collect more samples or lower the batch in --config")
+        self.model, self.config, self.folder = model, config, folder
+        self.device = pick_device(config.device)
+        self.network = model.module.to(self.device).train()
+        self.joint_pos = torch.as_tensor(split.train.joint_pos, dtype=torch.float32, device=self.device)
+        self.masks = torch.as_tensor(split.train.masks, device=self.device)
+        held_out = np.linspace(0, len(split.test) - 1, min(CURVE_SAMPLES, len(split.test))).astype(int)
+        self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, betas=BETAS)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.progress = Progress()
+        self._losses: list[torch.Tensor] = []
+
+    def _batch(self) -> torch.Tensor:
+        """The indices of this step: epoch by epoch, each in an order of its own that the seed fixes."""
+        import torch
+
+        per_epoch = len(self.joint_pos) // self.config.batch
+        epoch, position = divmod(self.progress.step, per_epoch)
+        if position == 0 or not hasattr(self, "_order"):
+            order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.joint_pos))
+            self._order = torch.as_tensor(order, device=self.device)
+        start = position * self.config.batch
+        return self._order[start : start + self.config.batch]
+
+    def _step(self) -> None:
+        import torch
+
+        index = self._batch()
+        rate = learning_rate(self.config, self.progress.share(self.config))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        loss = silhouette_loss(self.network(self.joint_pos[index]), self.masks[index].float())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.progress.step += 1
+        self._losses.append(loss.detach())
+        self._follow(min(AVERAGE_DECAY, (1 + self.progress.step) / (10 + self.progress.step)))
+
+    def _follow(self, decay: float) -> None:
+        """Move the running mean towards the weights; counters are copied."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1.0 - decay)
+                else:
+                    self.average[name].copy_(value)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with the running mean as its weights, for the length of a block."""
+        live = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(live)
+
+    def _look(self) -> None:
+        """Add a point to both curves."""
+        import torch
+
+        at = [float(self.progress.step), self.progress.elapsed_s]
+        if self._losses:
+            self.progress.loss.append([*at, float(torch.stack(self._losses).mean())])
+            self._losses.clear()
+        with self._averaged():
+            held_out = score(self.model.probabilities(self.held_pos), self.held_masks)
+        self.progress.held_out.append([*at, held_out.psnr_db])
+
+    def _check_finite(self) -> None:
+        if self._losses and not math.isfinite(float(self._losses[-1])):
+            raise ConfigError(f"training diverged at step {self.progress.step}: the loss is not finite",
+                              f"Lower learning_rate (now {self.config.learning_rate:g}) in --config")
+
+    def run(self, callback: Callback | None = None) -> Progress:
+        """Train to the end of the budget.
+
+        Raises:
+            KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written.
+            ConfigError: the loss is not finite any more.
+        """
+        progress, config = self.progress, self.config
+        last, saved = time.monotonic(), time.monotonic()
+        with _stop_flag() as stop:
+            while (share := progress.share(config)) < 1.0:
+                if share * CURVE_POINTS >= len(progress.held_out):
+                    self._look()
+                self._step()
+                now = time.monotonic()
+                progress.elapsed_s += now - last
+                last = now
+                if progress.step % 16 == 0:
+                    self._check_finite()
+                    if callback is not None:
+                        callback(progress, share)
+                if self.folder is not None and (stop[0] or now - saved > CHECKPOINT_EVERY_S):
+                    self.save()
+                    saved = now
+                if stop[0]:
+                    raise KeyboardInterrupt
+        self._look()
+        self.network.load_state_dict(self.average)
+        self.network.eval()
+        return progress
+
+    def save(self) -> None:
+        """Write the checkpoint: weights, running mean, Adam's moments; step, seconds and curves in its metadata."""
+        from safetensors.torch import save
+
+        assert self.folder is not None
+        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for index, entry in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{k}": v for k, v in entry.items()}
+        if self._losses:
+            import torch
+
+            tensors["losses"] = torch.stack(self._losses)
+        content = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        write_atomic(self.folder / CHECKPOINT, save(content, metadata={"progress": json.dumps(asdict(self.progress))}))
+
+    def resume(self) -> None:
+        """Take up the checkpoint.
+
+        Raises:
+            ConfigError: it is damaged or belongs to another model.
+        """
+        assert self.folder is not None
+        path = self.folder / CHECKPOINT
+        tensors, progress = read_safetensors(path, "progress")
+        tensors = {k: v.to(self.device) for k, v in tensors.items()}
+        parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}}
+        moments: dict[int, dict[str, Any]] = {}
+        try:
+            for name, value in tensors.items():
+                room, _, rest = name.partition(".")
+                if room == "adam":
+                    number, _, what = rest.partition(".")
+                    moments.setdefault(int(number), {})[what] = value
+                elif room in parts:
+                    parts[room][rest] = value
+            self.network.load_state_dict(parts["model"])
+            self.average = {k: parts["average"][k] for k in self.network.state_dict()}
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            self.progress = Progress(**progress)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"checkpoint {path} does not fit this run: {str(error).splitlines()[0]}",
+                              "Train again with --force") from error
+        self._losses = list(tensors["losses"]) if "losses" in tensors else []
+
+
+def threads_for(macs: int) -> int:
+    """Return how many threads to train a model of so many MACs a frame with; OMP_NUM_THREADS stands over it.
+
+    One for the compact sizes: their layers take well under a millisecond, so the threads of a second core spend their
+    time at barriers, and where that core is busy with something else a step takes ten times as long.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    return 1 if macs < MANY_THREADS_MACS else len(os.sched_getaffinity(0))

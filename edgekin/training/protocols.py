@@ -1,0 +1,122 @@
+"""Where the training and test samples come from: a protocol (docs/formats.md, provenance in the metadata) or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgekin.errors import DataError
+from edgekin.robot import RobotSpec, load_robot, published_options, robot_sha256
+from edgekin.sim.dataset import Dataset, load_dataset, split_blocks, split_chronological, take
+from edgekin.training.loop import Split
+from edgekin.training.settings import TrainConfig
+
+#: Training samples of protocols uniform and lorenz where --samples says nothing; uniform's tests have another seed.
+PROTOCOL_SAMPLES = 1600
+#: Training samples where no protocol is named: rendering is cheap, and more poses are what a decoder lacks most.
+PLAIN_SAMPLES = 8000
+#: The test split of a seed must not be the training split of the next.
+TEST_SEED_OFFSET = 1_000_003
+PUBLISHED_TRAIN, PUBLISHED_SAMPLES = 1600, 2000
+#: Samples between a training and a test block of a trajectory, which neither holds.
+GAP = 20
+BLOCKS = 5
+TEST_SHARE = 0.2
+
+Report = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def prepare(config: TrainConfig, report: Report | None = None) -> tuple[RobotSpec, Split]:
+    """Load the robot and make or read its samples.
+
+    Args:
+        config: validated.
+        report: called with (stage, samples done, samples in all).
+
+    Returns:
+        The robot as it is trained, and the split; the metadata of each part says where it comes from.
+
+    Raises:
+        RobotError, ConfigError: the robot cannot be used.
+        DataError: the samples cannot be made, read or split.
+    """
+    spec = load_robot(config.robot, published_options() if config.protocol == "published" else None)
+    if config.data is not None:
+        split = _from_file(config, spec)
+    elif config.protocol == "published":
+        split = _published(config, spec, report)
+    elif config.protocol == "lorenz":
+        split = _lorenz(config, spec, report)
+    else:
+        split = _uniform(config, spec)
+    name = config.protocol or ("data" if config.data else "uniform")
+    return spec, Split(_labelled(split.train, name, "train"), _labelled(split.test, name, "test"))
+
+
+def _labelled(data: Dataset, protocol: str, part: str) -> Dataset:
+    return replace(data, meta={**data.meta, "protocol": protocol, "split": part, "samples": len(data)})
+
+
+def _uniform(config: TrainConfig, spec: RobotSpec) -> Split:
+    from edgekin.sim.collect import uniform_dataset
+
+    n = config.samples or (PROTOCOL_SAMPLES if config.protocol else PLAIN_SAMPLES)
+    return Split(uniform_dataset(spec, n, config.seed),
+                 uniform_dataset(spec, config.test_samples, config.seed + TEST_SEED_OFFSET))
+
+
+def _lorenz(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Split:
+    """Measured angles along a trajectory; test blocks are cut out of it with a gap on either side."""
+    from edgekin.sim.collect import CollectOptions, collect
+
+    n = config.samples or PROTOCOL_SAMPLES
+    whole = int((n + 2 * GAP * BLOCKS) / (1.0 - TEST_SHARE)) + 1
+    data = collect(CollectOptions(spec, samples=whole, excitation="lorenz", seed=config.seed),
+                   progress=_progress(report, "collecting"))
+    train, test = split_blocks(data, TEST_SHARE, BLOCKS, GAP)
+    return Split(take(train, slice(0, n)), test)
+
+
+def _published(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Split:
+    from edgekin.sim.published import published_dataset
+
+    data = published_dataset(config.robot, samples=PUBLISHED_SAMPLES, progress=_progress(report, "collecting"))
+    train, test = split_chronological(data, PUBLISHED_TRAIN)
+    return Split(train if config.samples is None else take(train, slice(0, config.samples)), test)
+
+
+def _progress(report: Report | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if report is None else lambda done, total: report(stage, done, total)
+
+
+def _from_file(config: TrainConfig, spec: RobotSpec) -> Split:
+    assert config.data is not None
+    data = load_dataset(Path(config.data))
+    check_fits(data, spec, config.data)
+    if data.meta.get("excitation") == "sobol":
+        n_train = int(len(data) * (1.0 - TEST_SHARE))
+        train, test = split_chronological(data, n_train)
+    else:
+        train, test = split_blocks(data, TEST_SHARE, BLOCKS, GAP)
+    return Split(train if config.samples is None else take(train, slice(0, config.samples)), test)
+
+
+def check_fits(data: Dataset, spec: RobotSpec, where: str) -> None:
+    """Check that a dataset is of this robot: joints, views and picture size; a known hash must agree, too.
+
+    Raises:
+        DataError: it is of another robot or camera.
+    """
+    camera = spec.cameras[0]
+    have = (data.joint_pos.shape[1], data.packed.shape[1], data.packed.shape[2], data.width)
+    want = (len(spec.actuated), len(spec.cameras), camera.height, camera.width)
+    if have != want:
+        raise DataError(f"dataset {where} has {have[0]} joints and {have[1]} view(s) of {have[3]}x{have[2]} px, "
+                        f"the robot {spec.name} has {want[0]} and {want[1]} of {want[3]}x{want[2]}",
+                        "Give the robot and cameras that it was collected with: --robot")
+    known = data.meta.get("robot_sha256")
+    if isinstance(known, str) and known and known != robot_sha256(spec):
+        raise DataError(f"dataset {where} was collected with another robot or camera than {spec.name} "
+                        f"({known[:12]}..., expected {robot_sha256(spec)[:12]}...)",
+                        "Give the robot and cameras that it was collected with: --robot")

@@ -1,0 +1,201 @@
+"""The run folder: everything that compile, evaluate and a resumed training need, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekin.errors import ConfigError
+from edgekin.machine import revision
+from edgekin.models.self_model import SelfModel, load_model
+from edgekin.robot import RobotSpec, load_robot, robot_sha256, save_robot
+from edgekin.robot.files import write_atomic
+from edgekin.sim.dataset import Dataset, load_dataset, save_dataset
+from edgekin.training.loop import CHECKPOINT, Split
+from edgekin.training.settings import TrainConfig, runs_folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RUN, METRICS, WEIGHTS, CURVES = "run.json", "metrics.json", "model.safetensors", "curves.png"
+TRAIN, TEST = "train.npz", "test.npz"
+SCHEMA = "edgekin.run/1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training on disk; what is large is read on first use."""
+
+    path: Path
+    config: dict[str, Any] = field(default_factory=dict)  # run.json
+
+    @cached_property
+    def robot(self) -> RobotSpec:
+        """The robot as trained."""
+        return load_robot(str(self.path / "robot.yaml"))
+
+    @cached_property
+    def train(self) -> Dataset:
+        """The training split."""
+        return load_dataset(self.path / TRAIN)
+
+    @cached_property
+    def test(self) -> Dataset:
+        """The test split."""
+        return load_dataset(self.path / TEST)
+
+    @cached_property
+    def self_model(self) -> SelfModel:
+        """The trained model with its hyper-parameters."""
+        return load_model(self.path / WEIGHTS)
+
+    def model(self) -> nn.Module:
+        """The trained torch module, in evaluation mode: (B, J) float32 rad -> logits (B, V, H, W)."""
+        return self.self_model.module
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json, schema edgekin.train/1."""
+        return _read_json(self.path / METRICS)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training ran to its end."""
+        return (self.path / METRICS).is_file() and (self.path / WEIGHTS).is_file()
+
+    @property
+    def train_config(self) -> TrainConfig:
+        """The resolved configuration."""
+        from edgekin.config import from_mapping
+
+        return from_mapping(TrainConfig, self.config.get("config", {}), str(self.path / RUN))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", "Run: edgekin train") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no JSON object", "Run: edgekin train")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        ConfigError: the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", "Choose a place you may write") from error
+
+
+def create_run(config: TrainConfig, spec: RobotSpec, split: Split, model: SelfModel, name: str,
+               force: bool = False) -> Run:
+    """Make the folder of a run with everything but the training.
+
+    Args:
+        config: validated.
+        spec: the robot as trained.
+        split: training and test samples.
+        model: untrained; its hyper-parameters are written down.
+        name: the folder's name under the runs' root.
+        force: replace a run of that name.
+
+    Raises:
+        ConfigError: the name is taken, or the place cannot be written to.
+    """
+    root = runs_folder()
+    folder = check_free(name, force)
+    content = {"schema": SCHEMA, "revision": revision(), "seed": config.seed, "config": asdict(config),
+               "robot": {"name": spec.name, "path": spec.path, "sha256": robot_sha256(spec)},
+               "model": model.hyper, "protocol": split.train.meta.get("protocol"),
+               "n_train": len(split.train), "n_test": len(split.test)}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
+    except OSError as error:
+        raise ConfigError(f"cannot write into {root}: {error.strerror}", "Set EDGEKIN_RUNS to a folder you may write") \
+            from error
+    try:
+        partial.chmod(0o755)
+        save_robot(spec, partial)
+        save_dataset(split.train, partial / TRAIN)
+        save_dataset(split.test, partial / TEST)
+        write_json(partial / RUN, content)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return Run(folder, content)
+
+
+def check_free(name: str, force: bool) -> Path:
+    """Return the folder for a new run; raises ConfigError where the name is taken and may not be replaced."""
+    folder = runs_folder() / name
+    if not folder.exists():
+        return folder
+    unfinished = (folder / RUN).is_file() and not (folder / METRICS).is_file()
+    if not force:
+        more = f", or finish it with edgekin train --name {name} --resume" if unfinished else ""
+        raise ConfigError(f"run {folder} exists already{' (unfinished)' if unfinished else ''}",
+                          f"Choose another --name, or replace it with --force{more}")
+    if not (folder / RUN).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is no run of edgekin, so --force does not replace it", "Choose another --name")
+    return folder
+
+
+def latest_run() -> Path:
+    """Return the run whose metrics.json was written last; raises ConfigError where there is none."""
+    return _latest(METRICS, "no finished run", "Run: edgekin train")
+
+
+def latest_unfinished() -> Path:
+    """Return the interrupted run whose checkpoint was written last; raises ConfigError where there is none."""
+    return _latest(CHECKPOINT, "no interrupted run to resume", "Start one with: edgekin train")
+
+
+def _latest(file: str, what: str, hint: str) -> Path:
+    root = runs_folder()
+    whole = [path for path in root.glob(f"*/{file}") if not path.parent.name.startswith(".")]
+    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise ConfigError(f"{what} under {root}/", hint)
+    return found[-1].parent
+
+
+def load_run(path: str | Path, finished: bool = True) -> Run:
+    """Open a run by its folder or its name.
+
+    Args:
+        path: the folder, or a name under the runs' root.
+        finished: refuse a run whose training has not ended.
+
+    Raises:
+        ConfigError: no such run, of another schema, damaged or unfinished.
+    """
+    folder = Path(path)
+    if not (folder / RUN).is_file() and (runs_folder() / folder / RUN).is_file():
+        folder = runs_folder() / folder
+    if not (folder / RUN).is_file():
+        raise ConfigError(f"{path} is no run: {folder / RUN} does not exist", "Run: edgekin train")
+    content = _read_json(folder / RUN)
+    if content.get("schema") != SCHEMA:
+        raise ConfigError(f"run {folder} is of schema {content.get('schema')!r}, expected {SCHEMA!r}",
+                          "Run: edgekin train")
+    run = Run(folder, content)
+    if finished and not run.finished:
+        raise ConfigError(f"run {folder} is unfinished",
+                          f"Finish it with: edgekin train --name {folder.name} --resume")
+    return run

@@ -1,0 +1,78 @@
+"""What `edgekin train` can be told, as one frozen dataclass."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgekin.errors import ConfigError
+
+PROTOCOLS = ("uniform", "lorenz", "published")
+DEVICES = ("auto", "cpu", "cuda")
+#: Seconds of training where nothing else is asked: `edgekin train` then ends within 4 minutes on 2 busy cores.
+DEFAULT_BUDGET_S = 150.0
+MAX_SAMPLES = 1_000_000
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The resolved configuration of a training; every field is a key of --config YAML."""
+
+    robot: str = "arm4"  # name, URDF or RobotSpec YAML
+    model: str = "neurokin"  # a key of edgekin.models.MODELS
+    size: str = "m"  # one of the model's sizes
+    protocol: str | None = None  # uniform | lorenz | published; None: uniform with as many samples as the joints need
+    data: str | None = None  # a dataset instead of a protocol: its last block is the test split
+    samples: int | None = None  # training samples; None: the protocol's
+    test_samples: int = 1000  # test samples of protocol uniform and lorenz
+    budget_s: float | None = None  # seconds of training; None: DEFAULT_BUDGET_S, or no limit with steps
+    steps: int | None = None  # optimiser steps instead of a time budget: repeatable to the bit on one machine
+    seed: int = 0  # of data, weights and order
+    batch: int = 16  # samples a step
+    learning_rate: float = 8e-3  # peak of Adam's
+    device: str = "auto"  # auto | cpu | cuda
+    name: str | None = None  # of the run; None: robot, protocol and time
+
+    def validated(self) -> TrainConfig:
+        """Return itself, budget filled in.
+
+        Raises:
+            ConfigError: a value that cannot be used.
+        """
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol is {self.protocol!r}", f"Use one of: {', '.join(PROTOCOLS)}")
+        if self.data is not None and self.protocol is not None:
+            raise ConfigError(f"both data {self.data} and protocol {self.protocol} are given", "Give one of them")
+        if self.device not in DEVICES:
+            raise ConfigError(f"device is {self.device!r}", f"Use one of: {', '.join(DEVICES)}")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ConfigError(f"run name {self.name!r} cannot be a folder's name", "Use letters, digits, _ - and .")
+        if self.steps is not None and self.budget_s is not None:
+            raise ConfigError(f"both {self.steps} steps and a budget of {self.budget_s:g} s are given",
+                              "Give one of them")
+        for what, value, low, high in (
+                ("samples", self.samples, 2, MAX_SAMPLES), ("test_samples", self.test_samples, 1, MAX_SAMPLES),
+                ("budget_s", self.budget_s, 0.1, 1e6), ("steps", self.steps, 1, 10**9),
+                ("seed", self.seed, 0, 2**31 - 1),
+                ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0)):
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{what} is {value}, expected {low:g} to {high:g}", f"Correct {what}")
+        if self.steps is None and self.budget_s is None:
+            return replace(self, budget_s=DEFAULT_BUDGET_S)
+        return self
+
+    def default_name(self, robot: str, stamp: str) -> str:
+        """Return the run's name: the one asked for, or robot, protocol and time."""
+        if self.name is not None:
+            return self.name
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", robot).strip("-") or "robot"
+        return f"{plain}-{self.size}-{stamp}"
+
+
+def runs_folder() -> Path:
+    """Return the folder of the runs: $EDGEKIN_RUNS or ./runs."""
+    import os
+
+    return Path(os.environ.get("EDGEKIN_RUNS") or "runs")

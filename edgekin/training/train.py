@@ -1,0 +1,163 @@
+"""Train and score: from a configuration to a finished run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekin.errors import ConfigError, MissingExtra
+from edgekin.machine import describe, revision
+from edgekin.models import PictureShape, build_model
+from edgekin.models.reference import count
+from edgekin.models.self_model import SelfModel
+from edgekin.robot.files import write_atomic
+from edgekin.sim.dataset import Dataset
+from edgekin.training.curves import curves_png
+from edgekin.training.floors import floors
+from edgekin.training.loop import CHECKPOINT, Split, Trainer, threads_for
+from edgekin.training.metrics import psnr_db, score
+from edgekin.training.protocols import prepare
+from edgekin.training.run import (
+    CURVES,
+    METRICS,
+    WEIGHTS,
+    Run,
+    check_free,
+    create_run,
+    latest_unfinished,
+    load_run,
+    write_json,
+)
+from edgekin.training.settings import TrainConfig
+
+SCHEMA = "edgekin.train/1"
+#: The published score is the mean over the first hundred test images.
+PUBLISHED_TEST = 100
+
+Report = Callable[[str, float], None]  # (stage, share done)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training."""
+
+    run: Run
+    metrics: dict[str, Any]  # schema edgekin.train/1
+
+
+def train(config: TrainConfig, force: bool = False, report: Report | None = None) -> TrainResult:
+    """Make the samples, train a model on them, score it and write the run.
+
+    Args:
+        config: validated.
+        force: replace a run of the same name.
+        report: called with (stage, share of the stage that is done).
+
+    Raises:
+        EdgekinError: any part of it cannot be done; nothing is left behind then but an interrupted, resumable run.
+        KeyboardInterrupt: interrupted; the checkpoint was written once training had begun.
+    """
+    _need_torch()
+    if config.name is not None:
+        check_free(config.name, force)
+    start = time.monotonic()
+    spec, split = prepare(config, _samples_report(report))
+    camera = spec.cameras[0]
+    shape = PictureShape(len(spec.actuated), len(spec.cameras), camera.height, camera.width)
+    model = build_model(config.model, config.size, shape, config.seed)
+    name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
+    run = create_run(config, spec, split, model, name, force)
+    return _fit(run, model, split, config, report, data_seconds=time.monotonic() - start)
+
+
+def resume(name: str | None, report: Report | None = None) -> TrainResult:
+    """Go on with an interrupted training.
+
+    Args:
+        name: of the run; None for the one interrupted last.
+        report: as for train.
+
+    Raises:
+        ConfigError: there is no such run, it is finished, or its checkpoint is damaged.
+    """
+    _need_torch()
+    run = load_run(name if name is not None else latest_unfinished(), finished=False)
+    if run.finished:
+        raise ConfigError(f"run {run.path} is finished: there is nothing to resume", "Train another with --name")
+    config = run.train_config
+    hyper = run.config["model"]
+    shape = PictureShape(hyper["n_joints"], hyper["n_views"], hyper["height"], hyper["width"])
+    model = build_model(hyper["name"], hyper["size"], shape, config.seed)
+    return _fit(run, model, Split(run.train, run.test), config, report, data_seconds=0.0)
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("torch", "train") from error
+
+
+def _samples_report(report: Report | None) -> Callable[[str, int, int], None] | None:
+    return None if report is None else lambda stage, done, total: report(stage, done / max(total, 1))
+
+
+def _fit(run: Run, model: SelfModel, split: Split, config: TrainConfig, report: Report | None,
+         data_seconds: float) -> TrainResult:
+    import torch
+
+    torch.set_num_threads(threads_for(count(model.graph())[1]))
+    trainer = Trainer(model, split, config, run.path)
+    if (run.path / CHECKPOINT).is_file():
+        trainer.resume()
+    else:
+        trainer.save()  # interrupted from here on, the run can be resumed
+    progress = trainer.run(None if report is None else lambda _, share: report("training", share))
+    if report is not None:
+        report("scoring", 0.0)
+    metrics = {**measure(model, split, config), "train_seconds": round(progress.elapsed_s, 3),
+               "data_seconds": round(data_seconds, 3), "steps": progress.step, "device": trainer.device}
+    write_atomic(run.path / WEIGHTS, model.to_bytes())
+    title = f"{run.path.name}: {config.model} {config.size}, {metrics['protocol']}, {metrics['n_train']} samples"
+    write_atomic(run.path / CURVES, curves_png(progress, metrics["floors"], title))
+    write_json(run.path / METRICS, metrics)
+    (run.path / CHECKPOINT).unlink(missing_ok=True)
+    return TrainResult(run, metrics)
+
+
+def measure(model: SelfModel, split: Split, config: TrainConfig) -> dict[str, Any]:
+    """Return the metrics of a trained model, schema edgekin.train/1, without the training's own figures."""
+    _, macs = count(model.graph())
+    metrics: dict[str, Any] = {
+        "schema": SCHEMA, "revision": revision(), "seed": config.seed, "model": model.name, "size": model.size,
+        "parameters": model.parameters, "macs": macs, "train_seconds": 0.0,
+        "protocol": split.train.meta.get("protocol"), "n_train": len(split.train), "n_test": len(split.test),
+        **score_model(model, split.test),
+        "floors": {name: floor.to_json() for name, floor in floors(split.train, split.test).items()},
+        "robot": split.train.meta.get("robot"), "joints": split.train.meta.get("joints"),
+        "convention": split.train.meta.get("convention"), "machine": describe()}
+    if metrics["protocol"] == "published":
+        first = slice(0, PUBLISHED_TEST)
+        prediction = model.probabilities(split.test.joint_pos[first])
+        metrics["psnr_db_first_100"] = float(np.mean(psnr_db(prediction, split.test.masks[first])))
+    return metrics
+
+
+def score_model(model: SelfModel, data: Dataset) -> dict[str, float]:
+    """Return psnr_db and iou of a model on a dataset."""
+    return score(model.probabilities(data.joint_pos), data.masks).to_json()
+
+
+def exported_json(path: Path | None, force: bool) -> None:
+    """Check, before the work, that a --json file may be written; raises ConfigError where it exists already."""
+    if path is None:
+        return
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists already", "Choose another --json, or overwrite it with --force")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: no such folder, or it is one", "Choose a file in a folder that exists")
