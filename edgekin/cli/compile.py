@@ -42,15 +42,16 @@ def command(run: Path | None, json_path: Path | None, calibration: Path | None, 
     torch model before it is written. INT8 is measured beside FP32: the slower one is never written silently.
     """
     from edgekin.compile.pipeline import compile_run
-    from edgekin.compile.publish import check_json_path, write_json
-    from edgekin.training.run import latest_run, load_run
+    from edgekin.training.run import latest_run, load_run, write_json
+    from edgekin.training.train import exported_json
 
     config = _config(calibration, calibration_method, samples, options)
-    check_json_path(json_path, config.force)
+    exported_json(json_path, config.force)
     trained = load_run(run if run is not None else latest_run())
     with _Stages() as stages:
         result = compile_run(trained, config, stages)
-    write_json(json_path, result.to_json())
+    if json_path is not None:
+        write_json(json_path, result.to_json())
     _show(result)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.quantization.calibrate import sigmoid
+from edgekin.training.metrics import iou, psnr_db
 
 Logits = NDArray[np.float32]
 
@@ -28,17 +29,6 @@ class Parity:
         return {key: asdict(self)[key] for key in ("psnr_loss_db", "iou_vs_fp32", "max_abs_error")}
 
 
-def psnr_db(probability: Logits, masks: NDArray[np.bool_]) -> float:
-    """Return the mean over the samples of -10 log10(MSE + 1e-8), as training scores it.
-
-    Args:
-        probability: (N, V, H, W).
-        masks: (N, V, H, W).
-    """
-    error = np.square(probability - masks.astype(np.float32), dtype=np.float64).reshape(len(masks), -1).mean(axis=1)
-    return float(np.mean(-10.0 * np.log10(error + 1e-8)))
-
-
 def compare(expected: Logits, logits: Logits, masks: NDArray[np.bool_]) -> Parity:
     """Compare a product's logits with those of the torch model.
 
@@ -48,8 +38,5 @@ def compare(expected: Logits, logits: Logits, masks: NDArray[np.bool_]) -> Parit
         masks: (N, V, H, W) the truth.
     """
     p, q = sigmoid(expected), sigmoid(logits)
-    a, b = (p > 0.5).reshape(len(p), -1), (q > 0.5).reshape(len(q), -1)
-    union = (a | b).sum(axis=1)
-    iou = np.where(union > 0, (a & b).sum(axis=1) / np.maximum(union, 1), 1.0)
-    before, after = psnr_db(p, masks), psnr_db(q, masks)
-    return Parity(before - after, float(iou.mean()), float(np.abs(p - q).max()), after, before, len(masks))
+    before, after = (float(psnr_db(probability, masks).mean()) for probability in (p, q))
+    return Parity(before - after, float(iou(q, p > 0.5).mean()), float(np.abs(p - q).max()), after, before, len(masks))

@@ -162,8 +162,7 @@ class _Compiler:
 
         self.progress("read the run", 0.0)
         run, config = self.run, self.config
-        loaded = run.model()
-        model = getattr(loaded, "module", loaded)
+        model = run.model()
         self.graph = to_graph(model)
         self.test = run.test
         self.masks = self.test.masks

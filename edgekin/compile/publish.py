@@ -16,7 +16,6 @@ from edgekin.compile.product import Float, Product
 from edgekin.errors import BundleError
 from edgekin.quantization.profile import Calibration
 from edgekin.robot import RobotSpec, robot_sha256, save_robot
-from edgekin.robot.files import write_atomic
 
 
 class NewBundle:
@@ -107,24 +106,3 @@ def robot_entry(robot: RobotSpec) -> dict[str, Any]:
     return {"name": robot.name, "path": robot.path, "sha256": robot_sha256(robot),
             "joints": [joint.name for joint in robot.actuated], "limits_rad": robot.limits.tolist(),
             "views": len(robot.cameras), "width": robot.cameras[0].width, "height": robot.cameras[0].height}
-
-
-def check_json_path(path: Path | None, force: bool) -> None:
-    """Raise BundleError, before any work, where a result file could not be written afterwards."""
-    if path is None:
-        return
-    if path.exists() and not force:
-        raise BundleError(f"{path} exists already; nothing was overwritten", "Add --force to replace it")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise BundleError(f"cannot write {path}: {path.parent} is not a folder that can be written to",
-                          "Name another --json")
-
-
-def write_json(path: Path | None, content: dict[str, Any]) -> None:
-    """Write a result file through a temporary sibling; nothing where the path is None."""
-    if path is None:
-        return
-    try:
-        write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
-    except OSError as error:
-        raise BundleError(f"cannot write {path}: {error.strerror}", "Name another --json") from error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgekin.compile.parity import compare, psnr_db
+from edgekin.compile.parity import compare
 
 
 def test_a_product_that_equals_the_model_loses_nothing():
@@ -12,12 +12,6 @@ def test_a_product_that_equals_the_model_loses_nothing():
     parity = compare(logits, logits, rng.random((5, 2, 8, 8)) > 0.5)
     assert parity.core() == {"psnr_loss_db": 0.0, "iou_vs_fp32": 1.0, "max_abs_error": 0.0}
     assert parity.n == 5
-
-
-def test_psnr_is_the_mean_over_the_images():
-    masks = np.zeros((2, 1, 2, 2), bool)
-    probability = np.stack([np.full((1, 2, 2), 0.1), np.full((1, 2, 2), 0.01)]).astype(np.float32)
-    assert psnr_db(probability, masks) == pytest.approx((20.0 + 40.0) / 2, abs=1e-2)
 
 
 def test_loss_and_iou_by_hand():

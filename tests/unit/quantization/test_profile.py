@@ -29,14 +29,16 @@ def test_missing_keys_keep_their_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("sampels: 64\n", "did you mean 'samples'"),
+    ("sampels: 64\n", "Did you mean 'samples'"),
+    ("source: elsewhere\n", "source is not for a file"),
     ("method: entropie\n", "did you mean 'entropy'"),
     ("poses: trian\n", "did you mean 'train'"),
     ("samples: 8\n", "asks for 8 poses, need >= 32"),
     ("samples: many\n", "expected a whole number"),
     ("samples: true\n", "expected a whole number"),
     ("percentile: 10\n", "from 90 to 100"),
-    ("percentile: [1]\n", "from 90 to 100"),
+    ("percentile: [1]\n", "expected a number"),
+    ("percentile: .nan\n", "from 90 to 100"),
     ("- a\n", "not valid YAML"),
 ])
 def test_a_bad_profile_is_refused_naming_file_and_value(tmp_path, text, says):
@@ -52,7 +54,7 @@ def test_a_profile_without_schema_or_mapping_is_refused(tmp_path):
     path.write_text("method: mse\n")
     with pytest.raises(ConfigError, match="schema is None"):
         load_profile(path)
-    path.write_text("")
+    path.write_text("- 1")
     with pytest.raises(ConfigError, match="no mapping"):
         load_profile(path)
     with pytest.raises(ConfigError, match="cannot be read"):
