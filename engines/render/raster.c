@@ -6,7 +6,7 @@
 
 #include "../core/status.h"
 
-#define SMALL_SAMPLES 16 /* up to here testing every sample is cheaper than the spans' divisions */
+#define SMALL_SAMPLES 6 /* up to here testing every sample is cheaper than the spans' divisions */
 
 static inline void set_span(uint64_t *row, int c0, int c1) {
   int w0 = c0 >> 6, w1 = c1 >> 6;
@@ -27,29 +27,45 @@ static inline int holds(const float *x, const float *y, float px, float py) {
   return (e0 >= 0 && e1 >= 0 && e2 >= 0) || (e0 <= 0 && e1 <= 0 && e2 <= 0);
 }
 
-/* The samples of row py between the edges that cross it; edges count from their upper end, so that two triangles get
- * the same crossing of a shared edge. */
-static inline int span_of(const float *x, const float *y, float py, int *c0, int *c1) {
-  float low = INFINITY, high = -INFINITY;
-  for (int k = 0; k < 3; k++) {
-    int a = k, b = (k + 1) % 3;
-    if (y[a] > y[b] || (y[a] == y[b] && x[a] > x[b])) {
-      int swap = a;
-      a = b;
-      b = swap;
-    }
-    if (py < y[a] || py > y[b])
-      continue;
-    float at = y[a] == y[b] ? x[a] : x[a] + (py - y[a]) * ((x[b] - x[a]) / (y[b] - y[a]));
-    float other = y[a] == y[b] ? x[b] : at;
-    low = at < low ? at : low;
-    high = other > high ? other : high;
+/* An edge counts from its upper end, so that two triangles get the same crossing of a shared edge. */
+typedef struct {
+  float x, y, slope;
+} line_t;
+
+static inline line_t line_between(const float *x, const float *y, int a, int b) {
+  return (line_t){x[a], y[a], y[b] > y[a] ? (x[b] - x[a]) / (y[b] - y[a]) : 0};
+}
+
+static inline void order(const float *x, const float *y, int *a, int *b) {
+  if (y[*a] > y[*b] || (y[*a] == y[*b] && x[*a] > x[*b])) {
+    int keep = *a;
+    *a = *b;
+    *b = keep;
   }
-  if (!(low <= high))
-    return 0;
-  *c0 = low <= (float)*c0 ? *c0 : (low > (float)*c1 ? *c1 + 1 : (int)ceilf(low));
-  *c1 = high >= (float)*c1 ? *c1 : (high < (float)*c0 ? *c0 - 1 : (int)floorf(high));
-  return *c0 <= *c1;
+}
+
+/* Fills rows r0..r1, samples c0..c1 of them, between the long edge and the two short ones. */
+static void fill_spans(uint64_t *rows, int words, const float *x, const float *y, int c0, int c1, int r0, int r1) {
+  int top = 0, middle = 1, bottom = 2;
+  order(x, y, &top, &middle);
+  order(x, y, &middle, &bottom);
+  order(x, y, &top, &middle);
+  line_t full = line_between(x, y, top, bottom);
+  line_t upper = line_between(x, y, top, middle), lower = line_between(x, y, middle, bottom);
+  /* Without rows below the middle corner the upper edge counts to its end, and the other way round. */
+  int flat_bottom = !(y[bottom] > y[middle]);
+  for (int r = r0; r <= r1; r++) {
+    float at = (float)r;
+    const line_t *side = at < y[middle] || flat_bottom ? &upper : &lower;
+    float one = full.x + (at - full.y) * full.slope, other = side->x + (at - side->y) * side->slope;
+    float low = one < other ? one : other, high = one < other ? other : one;
+    low = low > (float)c0 ? low : (float)c0;
+    high = high < (float)c1 ? high : (float)c1;
+    int from = (int)low;
+    from += (float)from < low;
+    if (high >= (float)from)
+      set_span(rows + r * words, from, (int)high);
+  }
 }
 
 static void fill_triangle(uint64_t *rows, int words, const ek_block *b, int i) {
@@ -59,19 +75,16 @@ static void fill_triangle(uint64_t *rows, int words, const ek_block *b, int i) {
     return;
   }
   float x[3] = {b->x[0][i], b->x[1][i], b->x[2][i]}, y[3] = {b->y[0][i], b->y[1][i], b->y[2][i]};
-  int small = (c1 - c0 + 1) * (r1 - r0 + 1) <= SMALL_SAMPLES;
+  if ((c1 - c0 + 1) * (r1 - r0 + 1) > SMALL_SAMPLES) {
+    fill_spans(rows, words, x, y, c0, c1, r0, r1);
+    return;
+  }
   for (int r = r0; r <= r1; r++) {
     uint64_t *row = rows + r * words;
-    if (small) {
-      for (int c = c0; c <= c1; c++) {
-        uint64_t bit = 1ull << (63 - (c & 63));
-        if (!(row[c >> 6] & bit) && holds(x, y, (float)c, (float)r))
-          row[c >> 6] |= bit;
-      }
-    } else {
-      int from = c0, to = c1;
-      if (span_of(x, y, (float)r, &from, &to))
-        set_span(row, from, to);
+    for (int c = c0; c <= c1; c++) {
+      uint64_t bit = 1ull << (63 - (c & 63));
+      if (!(row[c >> 6] & bit) && holds(x, y, (float)c, (float)r))
+        row[c >> 6] |= bit;
     }
   }
 }
