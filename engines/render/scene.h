@@ -5,7 +5,7 @@
 #include "../include/edgekin.h"
 
 #define EK_RENDER_MAX_PX 1024
-#define EK_RENDER_BLOCK 64 /* triangles set up at once: their working set stays in the L1 cache */
+#define EK_RENDER_BLOCK 32 /* triangles set up at once: their working set stays in the L1 cache */
 #define EK_RENDER_WORDS (EK_RENDER_MAX_PX / 64)
 
 /* A link's triangles are contiguous and padded to whole blocks with triangles of no area. */
