@@ -39,7 +39,7 @@ def known_robots() -> list[str]:
     return [name for name in KNOWN if folder is not None and (folder / name).is_file()]
 
 
-def _locate(name: str) -> tuple[Path, str]:
+def locate(name: str) -> tuple[Path, str]:
     """Return the file behind a name and what to write down as its origin."""
     if name in BUILTIN:
         return DATA / BUILTIN[name], f"builtin:{name}"
@@ -125,7 +125,7 @@ def load_robot(name_or_path: str, options: RobotOptions | None = None) -> RobotS
         RobotError: URDF, mesh or joint that cannot be used, or a camera that never sees the robot.
         ConfigError: a RobotSpec YAML or option that cannot be used.
     """
-    path, origin = _locate(name_or_path)
+    path, origin = locate(name_or_path)
     entry: dict[str, Any] = {}
     chosen = options or RobotOptions()
     if path.suffix.lower() in (".yaml", ".yml"):
@@ -133,7 +133,7 @@ def load_robot(name_or_path: str, options: RobotOptions | None = None) -> RobotS
         chosen = _merge(options_from(entry), options)
         folder, urdf = path.parent, str(entry["urdf"])
         local = folder / Path(urdf).expanduser()
-        path = local if local.is_file() else _locate(urdf)[0]
+        path = local if local.is_file() else locate(urdf)[0]
         origin = str(entry.get("path", origin))
         if "meshes" in entry:
             links = load_links(folder / str(entry["meshes"]))
