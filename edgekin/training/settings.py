@@ -31,7 +31,7 @@ class TrainConfig:
     steps: int | None = None  # optimiser steps instead of a time budget: repeatable to the bit on one machine
     seed: int = 0  # of data, weights and order
     batch: int = 16  # samples a step
-    learning_rate: float = 8e-3  # peak of Adam's
+    learning_rate: float = 1e-2  # peak of Adam's
     device: str = "auto"  # auto | cpu | cuda
     name: str | None = None  # of the run; None: robot, protocol and time
 
