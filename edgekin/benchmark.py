@@ -103,7 +103,8 @@ class BenchResult:
             "exec_us": latency.exec.to_json(), "wakeup_us": latency.wakeup.to_json(),
             "frame_to_verdict_us": latency.frame_to_verdict.to_json(), "jitter_us": latency.jitter_us,
             "deadline_misses": {**asdict(latency.misses), "rate": latency.miss_rate},
-            "detection": asdict(self.detection), "fidelity": exact, "machine": machine.describe(),
+            "detection": {**asdict(self.detection), "shares": loop.verdict_shares},
+            "fidelity": exact, "machine": machine.describe(),
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
             "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
@@ -129,7 +130,7 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
         detector = NativeDetector(_for_camera(DetectorConfig.from_json(bundle.detector), options.camera_hz))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
-                                 options.damage, cpus=arm_cpus)
+                                 options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
             report, arm_report = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
         isa = engine.info.isa

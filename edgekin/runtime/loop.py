@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
-from edgekin.runtime.detector import NativeDetector, Verdict, verdict_of
+from edgekin.runtime.detector import VERDICT_NAMES, NativeDetector, Verdict, verdict_of
 from edgekin.runtime.hist import Percentiles, summarize
 from edgekin.runtime.ring import RingReader
 from edgekin.runtime.status import check
@@ -103,6 +103,7 @@ class LoopReport:
     psnr_db: float | None  # mean over healthy live frames
     iou: float | None
     last: Verdict
+    verdict_shares: dict[str, float]  # share of the ticks that ended with each verdict
     steal_ms: float  # CPU time that the hypervisor took from this machine's CPUs during the run
 
 
@@ -179,13 +180,14 @@ class Loop:
         raw = ffi.new("ek_loop_stats *")
         check(lib.ek_loop_report(self._handle, raw), "cannot read the report")
         scored = int(raw.scored_frames)
+        shares = {name: raw.ticks_by_verdict[code] / max(raw.ticks, 1) for code, name in VERDICT_NAMES.items()}
         return LoopReport(
             start_ns=raw.start_ns, latency=_latency(raw, 1e6 / self.config.hz),
             detection=DetectionRecord(raw.first_damaged_sequence, raw.first_damaged_publish_ns, raw.alarm_sequence,
                                       raw.alarm_ns, raw.false_alarms, raw.false_alarm_ns),
             permissions=_permissions(raw, self.config), scored_frames=scored,
             psnr_db=raw.sum_psnr_db / scored if scored else None, iou=raw.sum_iou / scored if scored else None,
-            last=verdict_of(raw.last), steal_ms=self._steal_ms)
+            last=verdict_of(raw.last), verdict_shares=shares, steal_ms=self._steal_ms)
 
 
 def _latency(raw: Any, period_us: float) -> LatencyReport:

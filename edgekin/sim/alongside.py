@@ -28,6 +28,7 @@ from edgekin.runtime.ring import FRAME_DAMAGED, RingWriter, shm_path
 
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29  # prctl(2)
 FRAMES_BEFORE_READY = 5
+MIN_SLEEP_NS = 50_000
 START_TIMEOUT_S = 120.0  # a large mesh, a cold disk and a loaded machine together
 PUNCTUAL_SHARE = 0.99  # of the wanted frames; below it the arm says that it did not keep up
 
@@ -43,6 +44,7 @@ class ArmOptions:
     damage: str = ""  # KIND...@SECONDS; empty: none
     physics_hz: float = 1000.0
     cpus: tuple[int, ...] = ()  # CPUs it may use; empty: any
+    fifo_priority: int = 0  # SCHED_FIFO where permitted, so that it is as punctual as a camera is; 0: leave the policy
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,8 @@ class _Publisher:
         step_ns, frame_ns = int(1e9 / self.options.physics_hz), int(1e9 / self.options.camera_hz)
         next_step = next_frame = time.monotonic_ns()
         while not self.stopped:
-            now = time.monotonic_ns()
-            if now < next_step:
-                time.sleep((next_step - now) / 1e9)
+            # Also a late arm sleeps a little: at a real-time priority it must never keep a CPU to itself.
+            time.sleep(max(next_step - time.monotonic_ns(), MIN_SLEEP_NS) / 1e9)
             self._maybe_break(next_step)
             state = self.arm.step()
             if next_step >= next_frame:
@@ -235,6 +236,9 @@ def _settle(options: ArmOptions) -> None:
     if options.cpus:
         with contextlib.suppress(OSError):  # a hint: the scheduler does without it
             os.sched_setaffinity(0, options.cpus)
+    if options.fifo_priority:
+        with contextlib.suppress(OSError):  # then it is late now and then, and its report says so
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(options.fifo_priority))
     gc.disable()
 
 

@@ -35,7 +35,7 @@ struct ek_loop {
   ek_verdict verdict;
   uint64_t last_sequence, last_epoch, alarms;
   int64_t warmup_left;
-  int last_cause;
+  int last_cause;    /* of the tick before; CAUSE_UNKNOWN when it was on time */
   ek_thread_use use; /* of this thread, when the last tick ended */
   int64_t last_done_ns;
   ek_loop_stats stats;
@@ -145,6 +145,8 @@ static int cause_of(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done
   int64_t spin_ns = loop->config.mode == EK_MODE_TIMER ? loop->config.spin_ns : 0; /* waiting, not work */
   if (cpu_ns > loop->period_ns + spin_ns)
     return CAUSE_OWN;
+  /* Late only because of the tick before: its cause when it was late itself; unknown when the publisher sent a burst.
+   */
   if (busy_ns > 0 && done_ns - due_ns - busy_ns <= loop->period_ns)
     return loop->last_cause;
   if (now.preemptions > loop->use.preemptions || late_ns > loop->period_ns / 2)
@@ -155,8 +157,12 @@ static int cause_of(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done
   return CAUSE_UNKNOWN;
 }
 
-static void miss(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done_ns) {
+static void judge_deadline(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done_ns) {
   ek_loop_stats *stats = &loop->stats;
+  if (done_ns - due_ns <= loop->period_ns) {
+    loop->last_cause = CAUSE_UNKNOWN;
+    return;
+  }
   uint64_t *counters[] = {[CAUSE_OWN] = &stats->misses_own,
                           [CAUSE_PREEMPTED] = &stats->misses_preempted,
                           [CAUSE_STOLEN] = &stats->misses_stolen,
@@ -205,6 +211,11 @@ static int joints_finite(const ek_frame *frame, int n_joints) {
   return 1;
 }
 
+static void count_verdict(ek_loop *loop) {
+  if (!loop->warmup_left)
+    loop->stats.ticks_by_verdict[loop->verdict.verdict & 3]++;
+}
+
 /* Predict, compare and decide on the frame just read. */
 static void decide(ek_loop *loop, ek_score *score) {
   memset(score, 0, sizeof *score);
@@ -233,6 +244,7 @@ static int tick(ek_loop *loop, int64_t wake_ns, int64_t *done_ns) {
     ek_detector_idle(loop->detector, ek_clock_ns(), &loop->verdict);
     verdict_publish(loop, &loop->verdict);
     stats->idle_ticks++;
+    count_verdict(loop);
     *done_ns = ek_clock_ns();
     return 0;
   }
@@ -241,6 +253,7 @@ static int tick(ek_loop *loop, int64_t wake_ns, int64_t *done_ns) {
   *done_ns = ek_clock_ns();
   loop->last_sequence = loop->frame.sequence;
   record_detection(loop, *done_ns);
+  count_verdict(loop);
   if (loop->warmup_left)
     return 1;
   stats->frames++;
@@ -279,8 +292,7 @@ static int64_t event_tick(ek_loop *loop, int64_t next_ns) {
   int64_t due_ns = loop->frame.publish_ns;
   if (!loop->warmup_left) {
     ek_hist_add(&loop->stats.wakeup, wake_ns - due_ns);
-    if (done_ns - due_ns > loop->period_ns)
-      miss(loop, due_ns, wake_ns, done_ns);
+    judge_deadline(loop, due_ns, wake_ns, done_ns);
   }
   loop->last_done_ns = done_ns;
   /* The next frame is due one period after this one; without it the verdict is aged another period later. */
@@ -296,8 +308,7 @@ static int64_t timer_tick(ek_loop *loop, int64_t next_ns) {
   tick(loop, wake_ns, &done_ns);
   if (!loop->warmup_left) {
     ek_hist_add(&loop->stats.wakeup, wake_ns - next_ns);
-    if (done_ns > next_ns + loop->period_ns)
-      miss(loop, next_ns, wake_ns, done_ns);
+    judge_deadline(loop, next_ns, wake_ns, done_ns);
   }
   loop->last_done_ns = done_ns;
   return next_deadline(loop, next_ns, done_ns);

@@ -238,6 +238,7 @@ typedef struct {
   int64_t start_ns, end_ns;
   uint64_t ticks, frames, idle_ticks, frames_skipped, ticks_skipped, torn_frames;
   uint64_t misses, misses_own, misses_preempted, misses_stolen, misses_unknown;
+  uint64_t ticks_by_verdict[4]; /* how many ticks ended with each EK_VERDICT_* */
   ek_hist wakeup;           /* actual - scheduled (timer) or - publish (event) */
   ek_hist exec;             /* wake to verdict, this thread */
   ek_hist frame_to_verdict; /* publish to verdict */
