@@ -92,9 +92,10 @@ INLINE void tile_int8(const ek_dot *d, const ek_group *g, const walk *at, int P,
   for (int k = 0; k < (count); k++, places += (n), w += 32 * (n)*B) {                                                  \
     _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) accumulate(x[p], places, w, acc[p], n, B, negative);           \
   }
-  UNITS(g->fours, 4)
-  UNITS(g->pairs, 2)
-  UNITS(g->ones, 1)
+  UNITS(g->runs[3], 4)
+  UNITS(g->runs[2], 3)
+  UNITS(g->runs[1], 2)
+  UNITS(g->runs[0], 1)
 #undef UNITS
 #pragma GCC unroll 4
   for (int p = 0; p < P; p++)

@@ -4,17 +4,26 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* Beyond this the float32 angle itself is coarser than a millirad and range reduction would lose bits. */
 #define JOINT_MAX_RAD 1e4f
+#define HUGE_PAGE (INT64_C(2) << 20)
 
 void *ek_pool(ek_engine *e, int64_t bytes) {
   bytes = (bytes + 127) / 64 * 64; /* one spare line, so that a vector load at the end stays inside */
   if (bytes > EK_POOL_BYTES - e->pool_bytes || e->n_blocks == EK_MAX_BLOCKS)
     return NULL;
-  void *p = aligned_alloc(64, (size_t)bytes);
+  int big = bytes >= HUGE_PAGE / 2;
+  if (big)
+    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  void *p = aligned_alloc(big ? HUGE_PAGE : 64, (size_t)bytes);
   if (!p)
     return NULL;
+#ifdef MADV_HUGEPAGE
+  if (big) /* a hint: a linear layer streams its weights, and page walks cost it a third */
+    madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+#endif
   memset(p, 0, (size_t)bytes);
   e->blocks[e->n_blocks++] = p;
   e->pool_bytes += bytes;

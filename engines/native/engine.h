@@ -57,15 +57,15 @@ ek_tap *ek_resize_taps(ek_engine *engine, int size_in, int size_out);
 
 /* A dot product of up to four blocks of 8 output channels with a list of input places.
  * FP32: place k is one input element; weights [k][block][8].
- * INT8: place k is 4 consecutive input channels; weights [k][block][8][4]. The places come in `fours`, then `pairs`,
- * then `ones`: within a four (or pair) the 16-bit sums of products cannot overflow for any input, so they are widened
- * once. The packer proves this from the weights. */
+ * INT8: place k is 4 consecutive input channels; weights [k][block][8][4]. The places come in `runs[i]` runs of i + 1
+ * places, longest first: within a run the 16-bit sums of products cannot overflow for any input, so they are widened to
+ * 32 bits once. The packer proves this from the weights. */
 typedef struct {
   const void *weights;
   const int32_t *places; /* element offsets from the output pixel's input origin */
   const void *bias;      /* [block][8] float or int32 */
   const int32_t *mult;   /* [block][8] */
-  int32_t n_places, fours, pairs, ones;
+  int32_t n_places, runs[4];
   int32_t blocks;     /* 1..4 */
   int32_t out_off[4]; /* element offset of each block from the output pixel */
 } ek_group;

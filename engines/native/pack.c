@@ -43,24 +43,14 @@ typedef struct {
 } bin;
 
 typedef struct {
-  int32_t *list[3]; /* units of the fours, pairs, ones */
-  int n[3];
+  int32_t *list[4]; /* units of the runs of 1, 2, 3 and 4 */
+  int n[4];
 } order;
 
-static void emit(order *o, int which, const int32_t *units, int n) {
-  memcpy(o->list[which] + o->n[which], units, sizeof(int32_t) * (size_t)n);
-  o->n[which] += n;
-}
-
 static void close_bin(order *o, const bin *b) {
-  if (b->count == 4) {
-    emit(o, 0, b->unit, 4);
-    return;
-  }
-  if (b->count >= 2)
-    emit(o, 1, b->unit, 2);
-  if (b->count % 2)
-    emit(o, 2, b->unit + b->count - 1, 1);
+  int which = b->count - 1;
+  memcpy(o->list[which] + o->n[which], b->unit, sizeof(int32_t) * (size_t)b->count);
+  o->n[which] += b->count;
 }
 
 /* The four weights that packed output channel `row` gives to unit u. */
@@ -134,15 +124,14 @@ static void pack_group_int8(const job *j, int first, ek_group *g, int8_t *weight
       unit_weights(j, 8 * first + r, u, s->canonical + ((int64_t)u * rows + r) * 4);
   memset(s->order.n, 0, sizeof s->order.n);
   group_units(s->canonical, g->n_places, rows, j->negative, s->open, &s->order);
-  g->fours = s->order.n[0] / 4;
-  g->pairs = s->order.n[1] / 2;
-  g->ones = s->order.n[2];
-  for (int which = 0, k = 0; which < 3; which++)
+  for (int which = 3, k = 0; which >= 0; which--) {
+    g->runs[which] = s->order.n[which] / (which + 1);
     for (int i = 0; i < s->order.n[which]; i++, k++) {
       int32_t u = s->order.list[which][i];
       places[k] = j->taps[u / per_tap].offset + 4 * (u % per_tap);
       memcpy(weights + (int64_t)k * rows * 4, s->canonical + (int64_t)u * rows * 4, (size_t)rows * 4);
     }
+  }
   g->weights = weights;
   g->places = places;
 }
@@ -152,9 +141,9 @@ static int pack_int8(ek_engine *e, const job *j, ek_group *groups, int n_groups)
   int8_t *weights = ek_pool(e, units * j->n_blocks * 32);
   int32_t *places = ek_pool(e, units * n_groups * 4);
   scratch s = {malloc((size_t)units * 128 + 1), malloc(sizeof(bin) * OPEN_BINS), {{0}, {0}}};
-  int32_t *lists = malloc((size_t)units * 12 + 1);
+  int32_t *lists = malloc((size_t)units * 16 + 1);
   int ok = weights && places && s.canonical && s.open && lists;
-  for (int i = 0; ok && i < 3; i++)
+  for (int i = 0; ok && i < 4; i++)
     s.order.list[i] = lists + units * i;
   for (int g = 0, first = 0; ok && g < n_groups; first += groups[g++].blocks) {
     groups[g].n_places = (int32_t)units;
