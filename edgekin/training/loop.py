@@ -131,6 +131,8 @@ class Trainer:
     def __init__(self, model: SelfModel, split: Split, config: TrainConfig, folder: Path | None = None) -> None:
         import torch
 
+        if config.steps is None and config.budget_s is None:
+            raise ConfigError("a training needs a budget of seconds or steps", "Set budget_s or steps")
         if len(split.train) < config.batch:
             raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch}",
                             "Collect more samples or lower the batch in --config")

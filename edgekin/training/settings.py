@@ -12,6 +12,9 @@ PROTOCOLS = ("uniform", "lorenz", "published")
 DEVICES = ("auto", "cpu", "cuda")
 #: Seconds of training where nothing else is asked: `edgekin train` then ends within 4 minutes on 2 busy cores.
 DEFAULT_BUDGET_S = 150.0
+#: The same for more than FEW_JOINTS joints, whose pictures take longer to learn: kuka_iiwa still gains after 150 s.
+LONG_BUDGET_S = 300.0
+FEW_JOINTS = 5
 MAX_SAMPLES = 1_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -27,7 +30,7 @@ class TrainConfig:
     data: str | None = None  # a dataset instead of a protocol: its last block is the test split
     samples: int | None = None  # training samples; None: the protocol's
     test_samples: int = 1000  # test samples of protocol uniform and lorenz
-    budget_s: float | None = None  # seconds of training; None: DEFAULT_BUDGET_S, or no limit with steps
+    budget_s: float | None = None  # seconds of training; None: by the number of joints, or no limit with steps
     steps: int | None = None  # optimiser steps instead of a time budget: repeatable to the bit on one machine
     seed: int = 0  # of data, weights and order
     batch: int = 16  # samples a step
@@ -36,7 +39,7 @@ class TrainConfig:
     name: str | None = None  # of the run; None: robot, protocol and time
 
     def validated(self) -> TrainConfig:
-        """Return itself, budget filled in.
+        """Return itself.
 
         Raises:
             ConfigError: a value that cannot be used.
@@ -59,9 +62,13 @@ class TrainConfig:
                 ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0)):
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{what} is {value}, expected {low:g} to {high:g}", f"Correct {what}")
-        if self.steps is None and self.budget_s is None:
-            return replace(self, budget_s=DEFAULT_BUDGET_S)
         return self
+
+    def with_budget(self, n_joints: int) -> TrainConfig:
+        """Return itself, with the default budget for so many joints where neither budget nor steps is given."""
+        if self.steps is not None or self.budget_s is not None:
+            return self
+        return replace(self, budget_s=DEFAULT_BUDGET_S if n_joints <= FEW_JOINTS else LONG_BUDGET_S)
 
     def default_name(self, robot: str, stamp: str) -> str:
         """Return the run's name: the one asked for, or robot, protocol and time."""

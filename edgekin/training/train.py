@@ -67,6 +67,7 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
         check_free(config.name, force)
     start = time.monotonic()
     spec, split = prepare(config, _samples_report(report))
+    config = config.with_budget(len(spec.actuated))
     camera = spec.cameras[0]
     shape = PictureShape(len(spec.actuated), len(spec.cameras), camera.height, camera.width)
     model = build_model(config.model, config.size, shape, config.seed)
