@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing bundle and JSON.")
 @click.option("--force-int8", is_flag=True, help="Write INT8 even where FP32 is faster on this machine.")
 @click.option("--camera-hz", type=float, default=1000.0, show_default=True, help="Frames a second for the detector.")
+@click.option("--healthy-seconds", type=float, default=360.0, show_default=True,
+              help="Simulated healthy motion that sets the detector's thresholds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of calibration poses and detector trajectories.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Write the result (schema edgekin.compile/1).")
 def command(run: Path | None, json_path: Path | None, calibration: Path | None, calibration_method: str | None,
-            samples: int | None, **options: object) -> None:
+            samples: int | None, **options: Any) -> None:
     """Quantize and compile a trained RUN (by default the latest) into a bundle.
 
     The bundle holds the weights, the ONNX, the detector's thresholds and known answers, and is held against the FP32
@@ -56,15 +58,17 @@ def command(run: Path | None, json_path: Path | None, calibration: Path | None, 
 
 
 def _config(calibration: Path | None, method: str | None, samples: int | None,
-            options: dict[str, object]) -> CompileConfig:
+            options: dict[str, Any]) -> CompileConfig:
+    from edgekin.compile.detector import DetectorPlan
     from edgekin.compile.pipeline import CompileConfig
     from edgekin.quantization.calibrate import with_overrides
     from edgekin.quantization.profile import CalibrationProfile, load_profile
 
     profile = load_profile(calibration) if calibration else CalibrationProfile()
+    plan = DetectorPlan(options.pop("camera_hz"), options.pop("healthy_seconds"))
     values = {**options, "precision": options["precision"] or "int8", "max_psnr_loss_db": options["max_psnr_loss"]}
     del values["max_psnr_loss"]
-    return CompileConfig(profile=with_overrides(profile, method, samples), **values).validated()  # type: ignore[arg-type]
+    return CompileConfig(profile=with_overrides(profile, method, samples), detector=plan, **values).validated()
 
 
 class _Stages:
@@ -108,9 +112,10 @@ def _table(result: CompileResult) -> Table:
     rows = [("fp32", result.weight_bytes_fp32, result.parity_fp32)]
     if result.precision != "fp32":
         rows.append((result.precision, result.weight_bytes, result.parity))
-    table = Table(title=f"{result.bundle.name}, target {result.target}")
-    for heading in ("", "bytes", "frame p50 us", "p99 us", "PSNR dB", "loss dB", "IoU with torch", "max |dp|"):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"{result.bundle.name}, target {result.target}; us a frame at batch 1; loss, IoU and largest "
+                        "error of a probability against torch")
+    for heading in ("", "bytes", "p50 us", "p99 us", "PSNR dB", "loss dB", "IoU", "error"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, size, parity in rows:
         time = result.latency[name]
         mark = " *" if name == result.precision else ""

@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekin.bundle import WEIGHTS
 from edgekin.compile.product import Product
+from edgekin.detection.calibration import MIN_FRAMES
+from edgekin.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgekin.training.run import Run
 
-#: Frames a second of the calibration trajectories, their length and their number (a third each fits, sets, verifies).
-HZ, SECONDS, TRAJECTORIES = 100.0, 20.0, 18
+#: Frames a second of the calibration trajectories, and the length of one; a third of them each fits, sets, verifies.
+HZ, SECONDS = 100.0, 20.0
+
+#: Simulated seconds of healthy motion in all of them together.
+HEALTHY_SECONDS = 360.0
 
 #: Keeps the trajectories apart from those of a run or a benchmark with the same seed.
 SEED_OFFSET = 1_000_003
 
 
-def calibrate_detector(product: Product, run: Run, seed: int, camera_hz: float,
+@dataclass(frozen=True)
+class DetectorPlan:
+    """What the thresholds are calibrated on and for."""
+
+    camera_hz: float = 1000.0  # frames a second that the detector will see
+    healthy_seconds: float = HEALTHY_SECONDS  # simulated motion
+
+    def validated(self) -> DetectorPlan:
+        """Return the plan itself; raises ConfigError where it cannot be used."""
+        if not 0.0 < self.camera_hz <= 100_000.0:
+            raise ConfigError(f"--camera-hz is {self.camera_hz}, expected more than 0 and at most 100000",
+                              "Give the camera's frames a second")
+        if not MIN_FRAMES / HZ <= self.healthy_seconds <= 1e5:
+            raise ConfigError(f"--healthy-seconds is {self.healthy_seconds}, expected {MIN_FRAMES / HZ} to 100000",
+                              "Leave it out for the default")
+        return self
+
+
+def calibrate_detector(product: Product, run: Run, plan: DetectorPlan, seed: int,
                        progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
     """Return detector.json for the engine that will judge: it is calibrated on the very bits that are shipped.
 
     Args:
         product: the native product.
         run: the trained run; its robot moves on fresh trajectories.
+        plan: how much healthy motion, and for which camera.
         seed: of the trajectories.
-        camera_hz: frames a second that the detector will see.
         progress: called with the share that is done, 0 to 1.
     """
     from edgekin.detection import calibrate, score_dataset
     from edgekin.runtime.engine import Engine
     from edgekin.sim.arm import healthy_trajectories
 
-    first = SEED_OFFSET + seed
+    count = max(3, round(plan.healthy_seconds / SECONDS))
+    first, seconds = SEED_OFFSET + seed, plan.healthy_seconds / count
     parts, scores = [], []
     with Engine.open(product.files[WEIGHTS]) as engine:
-        for number in range(TRAJECTORIES):
-            joint_pos, packed, _ = healthy_trajectories(run.robot, SECONDS, HZ, first + number, trajectories=1)
+        for number in range(count):
+            joint_pos, packed, _ = healthy_trajectories(run.robot, seconds, HZ, first + number, trajectories=1)
             parts.append(joint_pos)
             scores.append(score_dataset(engine, joint_pos, packed))
-            progress((number + 1) / TRAJECTORIES)
-    ids = np.repeat(np.arange(TRAJECTORIES), [len(part) for part in parts])
+            progress((number + 1) / count)
+    ids = np.repeat(np.arange(count), [len(part) for part in parts])
     limits = run.robot.limits
-    content = calibrate(np.concatenate(scores), np.concatenate(parts), ids, limits, HZ, camera_hz)
+    content = calibrate(np.concatenate(scores), np.concatenate(parts), ids, limits, HZ, plan.camera_hz)
     return content | {"seed": first}

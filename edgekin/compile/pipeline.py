@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.bundle import DETECTOR
-from edgekin.compile.detector import calibrate_detector
+from edgekin.compile.detector import DetectorPlan, calibrate_detector
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
@@ -47,7 +47,7 @@ class CompileConfig:
     out: Path | None = None  # the bundle's folder; by default <run>/bundle-<precision>
     force: bool = False  # replace an existing bundle
     force_int8: bool = False  # ship INT8 even where FP32 is faster here
-    camera_hz: float = 1000.0  # frames a second that the detector will see
+    detector: DetectorPlan = field(default_factory=DetectorPlan)
     seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
 
     def validated(self) -> CompileConfig:
@@ -60,8 +60,7 @@ class CompileConfig:
                               "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
         if not self.max_psnr_loss_db >= 0.0:
             raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
-        if not 0.0 < self.camera_hz <= 100_000.0:
-            raise ConfigError(f"--camera-hz is {self.camera_hz}, expected more than 0 and at most 100000")
+        self.detector.validated()
         self.profile.validated()
         return self
 
@@ -260,7 +259,7 @@ class _Compiler:
             bundle.known_answers(product, poses)
             if self.target.name == "native":
                 self.progress("calibrate the detector", 0.0)
-                detector = calibrate_detector(product, run, config.seed, config.camera_hz,
+                detector = calibrate_detector(product, run, config.detector, config.seed,
                                               lambda share: self.progress("calibrate the detector", share))
                 bundle.json(DETECTOR, detector)
             if result.calibration is not None:

@@ -25,7 +25,7 @@ class Latency:
 
 
 def interleaved(frames: Sequence[Frame], joint_pos: Float, packed: NDArray[np.uint8], budget_s: float = 2.0,
-                n: int = 1000) -> list[Latency]:
+                n: int = 500) -> list[Latency]:
     """Time every product on the same frames, in turn.
 
     Args:

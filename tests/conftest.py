@@ -1,0 +1,36 @@
+"""What tests of several folders share: a tiny run, trained for real in seconds."""
+
+import os
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory):
+    """A runs folder with the run "tiny": arm4, size s, 30 optimiser steps. Copy it before changing anything in it."""
+    for package in ("torch", "pybullet", "onnx", "onnxruntime", "safetensors", "matplotlib"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train]'")
+    from edgekin.training.settings import TrainConfig
+    from edgekin.training.train import train
+
+    root = tmp_path_factory.mktemp("trained") / "runs"
+    before = os.environ.get("EDGEKIN_RUNS")
+    os.environ["EDGEKIN_RUNS"] = str(root)
+    try:
+        train(TrainConfig(size="s", protocol="uniform", samples=64, test_samples=40, steps=30, name="tiny").validated())
+    finally:
+        if before is None:
+            del os.environ["EDGEKIN_RUNS"]
+        else:
+            os.environ["EDGEKIN_RUNS"] = before
+    return root
+
+
+@pytest.fixture
+def run_folder(trained_runs, tmp_path, monkeypatch):
+    """A copy of the tiny run that a test may change; EDGEKIN_RUNS points at its root."""
+    root = tmp_path / "runs"
+    shutil.copytree(trained_runs, root)
+    monkeypatch.setenv("EDGEKIN_RUNS", str(root))
+    return root / "tiny"
