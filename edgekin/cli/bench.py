@@ -51,12 +51,14 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_r
 
     from edgekin.benchmark import BenchOptions
     from edgekin.bundle import latest_bundle
-    from edgekin.compile.publish import check_json_path, write_json
     from edgekin.errors import GateMissed
+    from edgekin.training.run import write_json
+    from edgekin.training.train import exported_json
 
-    check_json_path(json_path, force)
+    exported_json(json_path, force)
     result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
-    write_json(json_path, result.to_json())
+    if json_path is not None:
+        write_json(json_path, result.to_json())
     _show(Console(soft_wrap=True), result)
     rate = result.loop.latency.miss_rate
     if max_miss_rate is not None and rate > max_miss_rate:
