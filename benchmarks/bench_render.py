@@ -80,9 +80,11 @@ def main() -> None:
         result = measure(name, options.poses, options.seed)
         results.append(result)
         us = result["us"]
-        print(f"{result['robot']:28s} {result['triangles']:7d} triangles  TinyRenderer {us['tinyrenderer']['p50']:9.1f} us"
-              f"  ours {us['ours']['p50']:7.1f} us ({result['speedup_p50']:.0f}x)  center {us['ours_center']['p50']:7.1f}"
-              f" us ({result['speedup_center_p50']:.0f}x)  IoU {result['iou']['mean']:.5f}", flush=True)
+        print(f"{result['robot']:28s} {result['triangles']:7d} triangles  "
+              f"TinyRenderer {us['tinyrenderer']['p50']:9.1f} us  "
+              f"ours {us['ours']['p50']:7.1f} us ({result['speedup_p50']:.0f}x)  "
+              f"center {us['ours_center']['p50']:7.1f} us ({result['speedup_center_p50']:.0f}x)  "
+              f"IoU {result['iou']['mean']:.5f}", flush=True)
     if options.json:
         entry = {"schema": "edgekin.bench-render/1", "revision": revision(), "seed": options.seed,
                  "machine": describe(), "settings": {"poses": options.poses, "threads": 1}, "robots": results}

@@ -132,8 +132,8 @@ def options_from(entry: dict[str, Any]) -> RobotOptions:
     """
     views = entry.get("cameras") or []
     if not isinstance(views, list) or len(views) > MAX_VIEWS:
-        raise ConfigError(f"cameras is {type(views).__name__} of {len(views)}, expected a list of at most {MAX_VIEWS}",
-                          "Name fewer cameras")
+        count = f"a list of {len(views)}" if isinstance(views, list) else repr(views)
+        raise ConfigError(f"cameras is {count}, expected a list of at most {MAX_VIEWS}", "Name fewer cameras")
     names = entry.get("joints") or []
     if not isinstance(names, list):
         raise ConfigError(f"joints is {names!r}, expected a list of names", "Write `joints: [name, name]`")
