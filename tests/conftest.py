@@ -34,3 +34,19 @@ def run_folder(trained_runs, tmp_path, monkeypatch):
     shutil.copytree(trained_runs, root)
     monkeypatch.setenv("EDGEKIN_RUNS", str(root))
     return root / "tiny"
+
+
+@pytest.fixture
+def spoil(run_folder):
+    """A function that gives the run's model two huge hidden units that cancel in FP32, but not in int8."""
+    def change():
+        from edgekin.models import load_model
+
+        model = load_model(run_folder / "model.safetensors")
+        state = model.module.state_dict()
+        state["layers.1.weight"][:2] = 0.0
+        state["layers.1.bias"][0], state["layers.1.bias"][1] = 2.0**14, 2.0**15
+        state["layers.3.weight"][:, 0], state["layers.3.weight"][:, 1] = 0.5, -0.25
+        (run_folder / "model.safetensors").write_bytes(model.to_bytes())
+
+    return change
