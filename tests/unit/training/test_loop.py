@@ -44,12 +44,12 @@ def weights(model):
 
 def test_training_beats_the_floors(config, split):
     torch.set_num_threads(1)
-    model, trainer = trained(replace(config, steps=700), split)
+    model, trainer = trained(replace(config, steps=400), split)
     found, below = score_model(model, split.test), floors(split.train, split.test)
     assert found["psnr_db"] > max(floor.psnr_db for floor in below.values()) + 0.5
     assert found["iou"] > max(floor.iou for floor in below.values())
     assert trainer.progress.loss[-1][2] < 0.5 * trainer.progress.loss[0][2]
-    assert trainer.progress.held_out[-1][0] == 700
+    assert trainer.progress.held_out[-1][0] == 400
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(config, split, tmp_path):
