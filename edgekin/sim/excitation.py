@@ -20,7 +20,8 @@ SPAN = 0.98
 def lorenz_step(state: Float, dt: float) -> Float:
     """Advance Lorenz states (..., 3) by one step of RK4."""
     # Plain floats are several times faster than arrays of three.
-    return np.array([_step((float(x), float(y), float(z)), dt) for x, y, z in state.reshape(-1, 3)]).reshape(state.shape)
+    moved = [_step((float(x), float(y), float(z)), dt) for x, y, z in state.reshape(-1, 3)]
+    return np.array(moved).reshape(state.shape)
 
 
 def _slope(x: float, y: float, z: float) -> tuple[float, float, float]:

@@ -82,7 +82,9 @@ class Renderer:
                                "Check the robot's geometry and the joint angles")
 
     def _angles(self, q: ArrayLike) -> NDArray[np.float64]:
-        angles = np.ascontiguousarray(np.atleast_2d(np.asarray(q, dtype=np.float64)))
+        angles = np.ascontiguousarray(q, dtype=np.float64)
+        if angles.ndim == 1:
+            angles = angles[None]
         if angles.ndim != 2 or angles.shape[1] != self.n_joints:
             raise RobotError(f"got joint angles of shape {angles.shape}, expected (N, {self.n_joints}) for "
                              f"{self._name}", "Give one angle for each actuated joint")
@@ -91,9 +93,10 @@ class Renderer:
         return angles
 
     def _place(self, buffer: Any, row: int) -> None:
-        self._check(self._lib.ek_forward_kinematics(self._joints, len(self._joints), self._base,
-                                                    buffer + row * self.n_joints, self.n_joints, self._poses,
-                                                    self._n_links), "ek_forward_kinematics")
+        status = self._lib.ek_forward_kinematics(self._joints, self._n_links - 1, self._base,
+                                                 buffer + row * self.n_joints, self.n_joints, self._poses, self._n_links)
+        if status:
+            self._check(status, "ek_forward_kinematics")
 
     def masks(self, q: ArrayLike) -> NDArray[np.uint8]:
         """Render silhouettes.
@@ -108,11 +111,13 @@ class Renderer:
         out = np.zeros((len(angles), self.n_views, self.height, self.row_bytes), dtype=np.uint8)
         source, target = self._ffi.from_buffer("double[]", angles), self._ffi.from_buffer("uint8_t[]", out)
         size, at = self.height * self.row_bytes, 0
+        render, scene, convention, poses = self._lib.ek_render_mask, self._scene, self._convention, self._poses
         for row in range(len(angles)):
             self._place(source, row)
             for view in self._cameras:
-                self._check(self._lib.ek_render_mask(self._scene, view, self._convention, self._poses, target + at),
-                            "ek_render_mask")
+                status = render(scene, view, convention, poses, target + at)
+                if status:
+                    self._check(status, "ek_render_mask")
                 at += size
         return out
 

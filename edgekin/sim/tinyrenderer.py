@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,11 +61,15 @@ class TinyRenderer:
         for joint, value in zip(self._joints, np.asarray(q, dtype=np.float64), strict=True):
             self._bullet.resetJointState(self.body, joint, float(value), physicsClientId=self._client)
 
+    def picture(self, view: int = 0) -> Any:
+        """Return what getCameraImage returns, unconverted: what a benchmark times."""
+        matrix, projection, camera = self._matrices[view]
+        return self._bullet.getCameraImage(camera.width, camera.height, matrix, projection, shadow=0,
+                                           renderer=self._bullet.ER_TINY_RENDERER, physicsClientId=self._client)
+
     def render(self, view: int = 0) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Return the mask (H, W) and the depth (H, W) m of one camera; the depth is only good on the robot."""
-        matrix, projection, camera = self._matrices[view]
-        picture = self._bullet.getCameraImage(camera.width, camera.height, matrix, projection, shadow=0,
-                                              renderer=self._bullet.ER_TINY_RENDERER, physicsClientId=self._client)
+        picture, camera = self.picture(view), self._spec.cameras[view]
         shape = (camera.height, camera.width)
         buffer = np.asarray(picture[3], dtype=np.float64).reshape(shape)
         depth = FAR_M * camera.near / (FAR_M - (FAR_M - camera.near) * buffer)

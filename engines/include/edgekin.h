@@ -33,7 +33,7 @@ int ek_status_count(void);
 /* ---- renderer (engines/render) ---------------------------------------------------------------------------------- */
 
 #define EK_CONVENTION_CENTER 0       /* a pixel is sampled at its centre */
-#define EK_CONVENTION_TINYRENDERER 1 /* at its lower-left corner, and triangles with |2 area| <= 0.01 px^2 dropped */
+#define EK_CONVENTION_TINYRENDERER 1 /* at its lower-left corner; no back faces, no triangles of |2 area| <= 0.01 px^2 */
 
 /* Pinhole camera, OpenCV axes: x right, y down, z forward; pixel (0, 0) spans [0, 1) x [0, 1). */
 typedef struct {

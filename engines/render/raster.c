@@ -27,45 +27,63 @@ static inline int holds(const float *x, const float *y, float px, float py) {
   return (e0 >= 0 && e1 >= 0 && e2 >= 0) || (e0 <= 0 && e1 <= 0 && e2 <= 0);
 }
 
-/* An edge counts from its upper end, so that two triangles get the same crossing of a shared edge. */
-typedef struct {
-  float x, y, slope;
-} line_t;
-
-static inline line_t line_between(const float *x, const float *y, int a, int b) {
-  return (line_t){x[a], y[a], y[b] > y[a] ? (x[b] - x[a]) / (y[b] - y[a]) : 0};
+/* Corners from top to bottom; ties from left to right, so that two triangles see a shared edge alike. */
+static inline void order(float *x, float *y, int a, int b) {
+  int swap = (y[a] > y[b]) | ((y[a] == y[b]) & (x[a] > x[b]));
+  float xa = swap ? x[b] : x[a], xb = swap ? x[a] : x[b], ya = swap ? y[b] : y[a], yb = swap ? y[a] : y[b];
+  x[a] = xa;
+  x[b] = xb;
+  y[a] = ya;
+  y[b] = yb;
 }
 
-static inline void order(const float *x, const float *y, int *a, int *b) {
-  if (y[*a] > y[*b] || (y[*a] == y[*b] && x[*a] > x[*b])) {
-    int keep = *a;
-    *a = *b;
-    *b = keep;
+static inline float slope_of(const float *x, const float *y, int a, int b) {
+  float height = y[b] - y[a];
+  return height > 0 ? (x[b] - x[a]) / height : 0;
+}
+
+typedef struct {
+  float x, y, slope; /* an edge counts from its upper end */
+} line_t;
+
+static inline void fill_rows(uint64_t *rows, int words, line_t one, line_t two, float c0, float c1, int r0, int r1) {
+  for (int r = r0; r <= r1; r++) {
+    float at = (float)r, left = one.x + (at - one.y) * one.slope, right = two.x + (at - two.y) * two.slope;
+    float low = left < right ? left : right, high = left < right ? right : left;
+    low = low > c0 ? low : c0;
+    high = high < c1 ? high : c1;
+    int from = (int)low;
+    from += (float)from < low;
+    if (high < (float)from)
+      continue;
+    int to = (int)high;
+    if (words == 2) { /* up to 128 px: both words at once, without a branch */
+      uint64_t *row = rows + 2 * r;
+      unsigned __int128 bits = (~(unsigned __int128)0 >> from) & (~(unsigned __int128)0 << (127 - to));
+      row[0] |= (uint64_t)(bits >> 64);
+      row[1] |= (uint64_t)bits;
+    } else {
+      set_span(rows + r * words, from, to);
+    }
   }
 }
 
 /* Fills rows r0..r1, samples c0..c1 of them, between the long edge and the two short ones. */
-static void fill_spans(uint64_t *rows, int words, const float *x, const float *y, int c0, int c1, int r0, int r1) {
-  int top = 0, middle = 1, bottom = 2;
-  order(x, y, &top, &middle);
-  order(x, y, &middle, &bottom);
-  order(x, y, &top, &middle);
-  line_t full = line_between(x, y, top, bottom);
-  line_t upper = line_between(x, y, top, middle), lower = line_between(x, y, middle, bottom);
-  /* Without rows below the middle corner the upper edge counts to its end, and the other way round. */
-  int flat_bottom = !(y[bottom] > y[middle]);
-  for (int r = r0; r <= r1; r++) {
-    float at = (float)r;
-    const line_t *side = at < y[middle] || flat_bottom ? &upper : &lower;
-    float one = full.x + (at - full.y) * full.slope, other = side->x + (at - side->y) * side->slope;
-    float low = one < other ? one : other, high = one < other ? other : one;
-    low = low > (float)c0 ? low : (float)c0;
-    high = high < (float)c1 ? high : (float)c1;
-    int from = (int)low;
-    from += (float)from < low;
-    if (high >= (float)from)
-      set_span(rows + r * words, from, (int)high);
+static void fill_spans(uint64_t *rows, int words, float *x, float *y, int c0, int c1, int r0, int r1) {
+  order(x, y, 0, 1);
+  order(x, y, 1, 2);
+  order(x, y, 0, 1);
+  line_t full = {x[0], y[0], slope_of(x, y, 0, 2)};
+  line_t upper = {x[0], y[0], slope_of(x, y, 0, 1)}, lower = {x[1], y[1], slope_of(x, y, 1, 2)};
+  /* Rows from the middle corner on belong to the lower edge, unless that is level and the upper one ends the triangle.
+   */
+  int split = r1 + 1;
+  if (y[2] > y[1]) {
+    split = y[1] > (float)r0 ? (y[1] > (float)r1 ? r1 + 1 : (int)y[1]) : r0;
+    split += (float)split < y[1] && split <= r1;
   }
+  fill_rows(rows, words, full, upper, (float)c0, (float)c1, r0, split - 1);
+  fill_rows(rows, words, full, lower, (float)c0, (float)c1, split, r1);
 }
 
 static void fill_triangle(uint64_t *rows, int words, const ek_block *b, int i) {
@@ -160,11 +178,18 @@ static int check(const ek_scene *scene, const ek_camera *camera, int convention,
   return EK_OK;
 }
 
+/* numpy.packbits' order: the first pixel is the high bit of the first byte. */
 static void pack_rows(const uint64_t *rows, int words, const ek_camera *camera, uint8_t *out) {
   int row_bytes = (camera->width + 7) / 8;
   for (int r = 0; r < camera->height; r++) {
-    for (int k = 0; k < row_bytes; k++)
-      out[r * row_bytes + k] = (uint8_t)(rows[r * words + k / 8] >> (56 - 8 * (k % 8)));
+    for (int w = 0; w < words; w++) {
+      uint64_t word = rows[r * words + w];
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+      word = __builtin_bswap64(word);
+#endif
+      int left = row_bytes - 8 * w;
+      memcpy(out + r * row_bytes + 8 * w, &word, (size_t)(left < 8 ? left : 8));
+    }
   }
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-SIDES = 32
+SIDES = 20
 Part = tuple[NDArray[np.float64], list[tuple[int, ...]]]
 
 
