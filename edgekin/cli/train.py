@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",
-              help="Time for the fit.  [default: 150; beyond 5 joints 300]")
+              help="Time for the fit.  [default: 150; beyond 5 joints and published 300]")
 @click.option("--steps", type=int, help="Optimiser steps instead of a time budget: repeatable.")
 @click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes a GPU where there is one.")

@@ -12,7 +12,8 @@ PROTOCOLS = ("uniform", "lorenz", "published")
 DEVICES = ("auto", "cpu", "cuda")
 #: Seconds of training where nothing else is asked: `edgekin train` then ends within 4 minutes on 2 busy cores.
 DEFAULT_BUDGET_S = 150.0
-#: The same for more than FEW_JOINTS joints, whose pictures take longer to learn: kuka_iiwa still gains after 150 s.
+#: The same for more than FEW_JOINTS joints, and for protocol published, whose test poses lie partly outside the training
+#: poses: both still gain after 150 s.
 LONG_BUDGET_S = 300.0
 FEW_JOINTS = 5
 MAX_SAMPLES = 1_000_000
@@ -68,7 +69,8 @@ class TrainConfig:
         """Return itself, with the default budget for so many joints where neither budget nor steps is given."""
         if self.steps is not None or self.budget_s is not None:
             return self
-        return replace(self, budget_s=DEFAULT_BUDGET_S if n_joints <= FEW_JOINTS else LONG_BUDGET_S)
+        long = n_joints > FEW_JOINTS or self.protocol == "published"
+        return replace(self, budget_s=LONG_BUDGET_S if long else DEFAULT_BUDGET_S)
 
     def default_name(self, robot: str, stamp: str) -> str:
         """Return the run's name: the one asked for, or robot, protocol and time."""
