@@ -93,8 +93,9 @@ class Renderer:
         return angles
 
     def _place(self, buffer: Any, row: int) -> None:
-        status = self._lib.ek_forward_kinematics(self._joints, self._n_links - 1, self._base,
-                                                 buffer + row * self.n_joints, self.n_joints, self._poses, self._n_links)
+        q = buffer + row * self.n_joints
+        status = self._lib.ek_forward_kinematics(self._joints, self._n_links - 1, self._base, q, self.n_joints,
+                                                 self._poses, self._n_links)
         if status:
             self._check(status, "ek_forward_kinematics")
 

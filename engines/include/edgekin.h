@@ -32,8 +32,9 @@ int ek_status_count(void);
 
 /* ---- renderer (engines/render) ---------------------------------------------------------------------------------- */
 
-#define EK_CONVENTION_CENTER 0       /* a pixel is sampled at its centre */
-#define EK_CONVENTION_TINYRENDERER 1 /* at its lower-left corner; no back faces, no triangles of |2 area| <= 0.01 px^2 */
+#define EK_CONVENTION_CENTER 0 /* a pixel is sampled at its centre */
+#define EK_CONVENTION_TINYRENDERER                                                                                     \
+  1 /* at its lower-left corner; no back faces, no triangles of |2 area| <= 0.01 px^2 */
 
 /* Pinhole camera, OpenCV axes: x right, y down, z forward; pixel (0, 0) spans [0, 1) x [0, 1). */
 typedef struct {
@@ -47,11 +48,12 @@ typedef struct ek_scene ek_scene; /* the triangles of every link, in link frames
 
 /* vertices (n_vertices, 3) m, in the link's frame; triangles (n_triangles, 3) indices; link_of_triangle (n_triangles)
  * link index in [0, n_links). Copies everything. NULL with *status set when an index is out of range or memory ends. */
-ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *triangles, const int32_t *link_of_triangle,
-                          int n_triangles, int n_links, int *status);
+ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *triangles,
+                          const int32_t *link_of_triangle, int n_triangles, int n_links, int *status);
 void ek_scene_destroy(ek_scene *scene);
 
-/* A joint of the kinematic tree, in tree order: a joint's parent link is placed before its child. Link 0 is the root. */
+/* A joint of the kinematic tree, in tree order: a joint's parent link is placed before its child. Link 0 is the root.
+ */
 #define EK_JOINT_FIXED 0
 #define EK_JOINT_REVOLUTE 1
 #define EK_JOINT_PRISMATIC 2
@@ -67,12 +69,16 @@ typedef struct {
 int ek_forward_kinematics(const ek_joint *joints, int n_joints, const double *base, const double *q, int n_q,
                           double *link_poses, int n_links);
 
-/* One scene renders for one thread at a time. link_poses (n_links, 3, 4) row-major link-to-world. mask_out (height * row_bytes) bit-packed. */
-int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, uint8_t *mask_out);
+/* One scene renders for one thread at a time. link_poses (n_links, 3, 4) row-major link-to-world. mask_out (height *
+ * row_bytes) bit-packed. */
+int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses,
+                   uint8_t *mask_out);
 /* depth_out (height, width) metres along the camera's z; +inf where there is no robot. */
-int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses, float *depth_out);
+int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses,
+                    float *depth_out);
 
-/* ---- engine (engines/native) -------------------------------------------------------------------------------------- */
+/* ---- engine (engines/native) --------------------------------------------------------------------------------------
+ */
 
 #define EK_ISA_AUTO 0
 #define EK_ISA_SCALAR 1
@@ -115,7 +121,8 @@ int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *sco
 int ek_isa_supported(int isa);
 int ek_isa_best(void);
 
-/* ---- histogram and clock (engines/core) ---------------------------------------------------------------------------- */
+/* ---- histogram and clock (engines/core) ----------------------------------------------------------------------------
+ */
 
 /* Log-linear: exact below 2^7 ns, then 128 sub-buckets an octave (relative error < 1/128) up to 2^36 ns (~69 s). */
 #define EK_HIST_SUB_BITS 7
@@ -133,7 +140,8 @@ void ek_hist_add(ek_hist *hist, int64_t value_ns);
 int64_t ek_hist_percentile(const ek_hist *hist, double p);
 int64_t ek_clock_ns(void);
 
-/* ---- ring (engines/core): one writer, any readers, in shared memory -------------------------------------------------- */
+/* ---- ring (engines/core): one writer, any readers, in shared memory
+ * -------------------------------------------------- */
 
 #define EK_RING_SLOTS 8
 #define EK_RING_MAGIC 0x4b52494e474b4531ull /* file format tag and its version */
@@ -153,7 +161,7 @@ typedef struct {
 
 typedef struct {
   int n_joints, n_views, width, height;
-  uint64_t epoch;       /* changes whenever a writer (re)opens the ring */
+  uint64_t epoch; /* changes whenever a writer (re)opens the ring */
   int32_t writer_pid;
   int64_t heartbeat_ns; /* last publish or beat of the writer */
   uint64_t head;        /* last published sequence */
@@ -166,14 +174,16 @@ ek_ring *ek_ring_create(const char *path, int n_joints, int n_views, int width, 
 ek_ring *ek_ring_open(const char *path, int *status); /* reader; checks magic, ABI, sizes */
 void ek_ring_close(ek_ring *ring);
 int ek_ring_describe(const ek_ring *ring, ek_ring_info *info);
-/* Copies, checksums (CRC32C), publishes with a release store and wakes the readers. masks (n_views, height*row_bytes). */
+/* Copies, checksums (CRC32C), publishes with a release store and wakes the readers. masks (n_views, height*row_bytes).
+ */
 int ek_ring_publish(ek_ring *ring, const ek_frame *frame, const uint8_t *masks);
 /* Newest frame into frame and masks. 1: read; 0: nothing newer than after; negative: torn or corrupt (counted). */
 int ek_ring_read(ek_ring *ring, uint64_t after, ek_frame *frame, uint8_t *masks);
 /* Sleeps until something newer than after is published or deadline_ns passes. 1, or 0 at the deadline. */
 int ek_ring_wait(ek_ring *ring, uint64_t after, int64_t deadline_ns);
 
-/* ---- detector (engines/core) ------------------------------------------------------------------------------------------ */
+/* ---- detector (engines/core)
+ * ------------------------------------------------------------------------------------------ */
 
 #define EK_VERDICT_UNKNOWN 0
 #define EK_VERDICT_HEALTHY 1
@@ -186,25 +196,25 @@ typedef struct ek_detector ek_detector;
  * z = (residual - mean[r]) / std[r], s = max(0, s + min(z, z_clip) - k), alarm when s > h. r: the nearest centroid. */
 typedef struct {
   int n_joints, n_regions;
-  const float *centroids; /* (n_regions, n_joints) rad */
-  const float *mean;      /* (n_regions) nats per pixel */
-  const float *std;       /* (n_regions) nats per pixel, > 0 */
-  double k, h, z_clip;    /* in standard deviations */
+  const float *centroids;                      /* (n_regions, n_joints) rad */
+  const float *mean;                           /* (n_regions) nats per pixel */
+  const float *std;                            /* (n_regions) nats per pixel, > 0 */
+  double k, h, z_clip;                         /* in standard deviations */
   double joint_min_rad[16], joint_max_rad[16]; /* outside, with a margin added by the calibration: frame rejected */
   int bad_frames_to_unknown;                   /* so many rejected frames in a row -> unknown */
   int64_t stale_ns;                            /* no valid frame for so long -> unknown */
-  int frozen_frames;         /* the same mask so many fresh frames in a row while ... */
-  double frozen_motion_rad;  /* ... a joint moved by so much: sensor fault */
+  int frozen_frames;                           /* the same mask so many fresh frames in a row while ... */
+  double frozen_motion_rad;                    /* ... a joint moved by so much: sensor fault */
 } ek_detector_config;
 
 typedef struct {
-  uint64_t sequence;   /* of the frame behind it */
+  uint64_t sequence;              /* of the frame behind it */
   int64_t decided_ns, expires_ns; /* a reader takes an expired verdict as unknown */
-  int32_t verdict;     /* EK_VERDICT_* */
-  int32_t reason;      /* ek_status of a rejection or fault, 0 otherwise */
+  int32_t verdict;                /* EK_VERDICT_* */
+  int32_t reason;                 /* ek_status of a rejection or fault, 0 otherwise */
   int32_t region;
-  float z;             /* last standardised residual */
-  float cusum;         /* s */
+  float z;     /* last standardised residual */
+  float cusum; /* s */
   uint64_t alarms, rejected;
 } ek_verdict;
 
@@ -218,19 +228,20 @@ int ek_detector_idle(ek_detector *detector, int64_t now_ns, ek_verdict *verdict)
 /* The acknowledgement that alone clears a latched DAMAGED or FAULT. */
 void ek_detector_acknowledge(ek_detector *detector);
 
-/* ---- loop (engines/core) ------------------------------------------------------------------------------------------------ */
+/* ---- loop (engines/core)
+ * ------------------------------------------------------------------------------------------------ */
 
 #define EK_MODE_EVENT 0 /* wake on a new frame, at the latest at the next deadline */
 #define EK_MODE_TIMER 1 /* wake at every deadline */
 
 typedef struct {
   double hz;
-  int64_t duration_ns; /* 0: until ek_loop_stop */
-  int mode;            /* EK_MODE_* */
-  int64_t spin_ns;     /* busy-wait this long before a deadline (timer mode) */
-  int cpu;             /* pin to this CPU; -1: do not */
-  int fifo_priority;   /* SCHED_FIFO priority; 0: leave the policy */
-  int lock_memory;     /* mlockall */
+  int64_t duration_ns;  /* 0: until ek_loop_stop */
+  int mode;             /* EK_MODE_* */
+  int64_t spin_ns;      /* busy-wait this long before a deadline (timer mode) */
+  int cpu;              /* pin to this CPU; -1: do not */
+  int fifo_priority;    /* SCHED_FIFO priority; 0: leave the policy */
+  int lock_memory;      /* mlockall */
   int64_t warmup_ticks; /* run but not recorded */
 } ek_loop_config;
 
@@ -239,9 +250,9 @@ typedef struct {
   uint64_t ticks, frames, idle_ticks, frames_skipped, ticks_skipped, torn_frames;
   uint64_t misses, misses_own, misses_preempted, misses_stolen, misses_unknown;
   uint64_t ticks_by_verdict[4]; /* how many ticks ended with each EK_VERDICT_* */
-  ek_hist wakeup;           /* actual - scheduled (timer) or - publish (event) */
-  ek_hist exec;             /* wake to verdict, this thread */
-  ek_hist frame_to_verdict; /* publish to verdict */
+  ek_hist wakeup;               /* actual - scheduled (timer) or - publish (event) */
+  ek_hist exec;                 /* wake to verdict, this thread */
+  ek_hist frame_to_verdict;     /* publish to verdict */
   /* What was permitted: 1 yes, 0 not asked, negative: an errno. */
   int got_fifo, got_lock, got_affinity, got_timer_slack;
   /* fidelity on live frames: sums over frames flagged healthy by the publisher */
@@ -250,15 +261,16 @@ typedef struct {
   /* detection against the ground-truth flag, for the benchmark */
   uint64_t first_damaged_sequence, alarm_sequence; /* 0: none */
   int64_t first_damaged_publish_ns, alarm_ns;
-  uint64_t false_alarms;          /* alarms raised before any damaged frame */
-  int64_t false_alarm_ns;         /* the first of them */
+  uint64_t false_alarms;  /* alarms raised before any damaged frame */
+  int64_t false_alarm_ns; /* the first of them */
   ek_verdict last;
 } ek_loop_stats;
 
 typedef struct ek_loop ek_loop;
 
 /* The loop borrows engine, ring and detector; they outlive it. */
-ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config, int *status);
+ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config,
+                        int *status);
 void ek_loop_destroy(ek_loop *loop);
 /* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
 int ek_loop_run(ek_loop *loop);
