@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.errors import BundleError
+from edgekin.errors import BundleError, ConfigError
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization.qgraph import QuantGraph, QuantLayer
@@ -24,6 +24,9 @@ CRC_OFFSET = 40
 KIND_CODES = {"sincos": 0, "linear": 1, "reshape": 2, "conv": 3, "convt": 4, "pixel_shuffle": 5, "resize": 6, "crop": 7,
               "joints": 8}
 PRECISIONS = ("fp32", "int8")
+#: What the engines accept (engines/native/model.h): attribute -> largest value.
+LIMITS = {"kernel": 15, "stride": 8, "pad": 15, "factor": 16}
+MAX_LAYERS, MAX_SIDE, MAX_ELEMENTS = 64, 4096, 1 << 22
 _HEADER = struct.Struct("<4s7IQI20x")
 _LAYER = struct.Struct("<12I2f2I6Q16x")
 
@@ -60,17 +63,32 @@ class _Blocks:
         return offset, len(raw)
 
 
+def _kernel(layer: Layer | QuantLayer) -> int:
+    return int(layer.weight.shape[2]) if layer.weight is not None and layer.weight.ndim == 4 else 0
+
+
+def _check_limits(layer: Layer | QuantLayer, size_out: Shape) -> None:
+    values = {**layer.attrs, "kernel": _kernel(layer)}
+    for name, largest in LIMITS.items():
+        if not 0 <= values.get(name, 0) <= largest:
+            raise ConfigError(f"layer {layer.name} has {name} {values[name]}, expected at most {largest}")
+    channels, height, width = size_out
+    if max(height, width) > MAX_SIDE or channels * height * width > MAX_ELEMENTS:
+        raise ConfigError(f"layer {layer.name} yields {size_out}, expected sides up to {MAX_SIDE} px and "
+                          f"{MAX_ELEMENTS} elements", "Use a smaller picture")
+
+
 def _layer_record(layer: Layer | QuantLayer, size_in: Shape, size_out: Shape, blocks: _Blocks) -> bytes:
     a = layer.attrs
+    _check_limits(layer, size_out)
     quant = isinstance(layer, QuantLayer)
     weight = blocks.add(layer.weight, "<i1" if quant else "<f4")
     bias = blocks.add(layer.bias, "<i4" if quant else "<f4")
     mult = blocks.add(layer.multiplier if isinstance(layer, QuantLayer) else None, "<i4")
-    kernel = layer.weight.shape[2] if layer.weight is not None and layer.weight.ndim == 4 else 0
     stride = a.get("stride", 1) if layer.kind in ("conv", "convt") else 0
     scales = (layer.in_scale, layer.out_scale, layer.shift) if isinstance(layer, QuantLayer) else (0.0, 0.0, 0)
     return _LAYER.pack(
-        KIND_CODES[layer.kind], int(bool(a.get("relu"))), *size_in, *size_out, kernel, stride, a.get("pad", 0),
+        KIND_CODES[layer.kind], int(bool(a.get("relu"))), *size_in, *size_out, _kernel(layer), stride, a.get("pad", 0),
         a.get("factor", 0), *scales, 0, *weight, *bias, *mult)
 
 
@@ -91,9 +109,11 @@ def write_weights(graph: Graph | QuantGraph) -> bytes:
         The file's bytes, as docs/formats.md describes them.
 
     Raises:
-        ConfigError: the graph is inconsistent.
+        ConfigError: the graph is inconsistent, or beyond what the engines accept.
     """
     sizes = _sizes(graph)
+    if len(graph.layers) > MAX_LAYERS:
+        raise ConfigError(f"the graph has {len(graph.layers)} layers, expected at most {MAX_LAYERS}")
     blocks = _Blocks(HEADER_BYTES + LAYER_BYTES * len(graph.layers))
     layers: tuple[Layer | QuantLayer, ...] = graph.layers
     table = b"".join(_layer_record(layer, sizes[i], sizes[i + 1], blocks) for i, layer in enumerate(layers))

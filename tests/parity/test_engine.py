@@ -67,7 +67,7 @@ def spatial(draw: st.DrawFn, rng: np.random.Generator, i: int, c: int, h: int, w
         return layer, (out, h + 2 * pad - k + 1, w + 2 * pad - k + 1)
     if kind == "convt":
         stride = draw(st.integers(1, 3))
-        pad = draw(st.integers(0, max(0, ((min(h, w) - 1) * stride + k - 1) // 2)))
+        pad = draw(st.integers(0, min(k, max(0, ((min(h, w) - 1) * stride + k - 1) // 2))))
         layer = weighted(rng, "convt", f"convt{i}", (c, out, k, k), stride=stride, pad=pad, relu=relu)
         return layer, (out, (h - 1) * stride - 2 * pad + k, (w - 1) * stride - 2 * pad + k)
     if kind == "resize":

@@ -57,7 +57,8 @@ def test_activations_name_every_layer_and_count_adds_up():
 def test_quantization_error_is_at_most_half_a_step_in_range(scale, values):
     x = np.array(values, dtype=np.float32) * np.float32(126.5 * scale)
     error = np.abs(dequantize(quantize(x, scale), scale).astype(np.float64) - x)
-    assert error.max() <= 0.5 * scale * (1 + 1e-5)
+    rounding = 4 * 127 * 2.0**-24  # of float32 at the largest value: x / scale and q * scale, in steps
+    assert error.max() <= scale * (0.5 + rounding)
 
 
 def test_integer_logits_follow_the_float_logits():
@@ -98,6 +99,14 @@ def test_missing_scale_and_inconsistent_graphs_are_refused():
         shapes(Graph(3, 1, 20, 25, graph.layers))
     with pytest.raises(ConfigError, match="joint angles"):
         forward(graph, np.zeros((4, 7)))
+
+
+def test_layers_beyond_the_engines_limits_are_refused():
+    kernel = np.zeros((1, 1, 17, 17), np.float32)
+    stamp = Layer("convt", "wide", {"stride": 1, "pad": 0}, kernel, np.zeros(1, np.float32))
+    seam = Layer("linear", "a", {}, np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ConfigError, match="kernel 17"):
+        write_weights(Graph(1, 1, 17, 17, (Layer("sincos", "in"), seam, stamp)))
 
 
 def test_weight_file_head_reads_back_and_damage_is_found():
