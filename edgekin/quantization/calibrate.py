@@ -34,8 +34,11 @@ SCALED_KINDS = ("joints", "linear", "conv", "convt")
 #: A change of one layer's method must win this much to be kept: less is noise of the poses at hand.
 _WORTH_DB = 0.01
 
+#: Step of the search for a lower threshold.
+_LOWER = 0.85
+
 #: Poses, of those observed, on which methods are compared: each of some thirty trials evaluates the network on them.
-_COMPARED = 48
+_COMPARED = 96
 
 
 def select_poses(profile: CalibrationProfile, available: Float, limits: Float, seed: int, source: str) -> Float:
@@ -132,21 +135,23 @@ class Calibrator:
         self.compared = joint_pos[:: -(-len(joint_pos) // _COMPARED)]
         self.expected = forward(graph, self.compared)
 
-    def calibration(self, methods: Mapping[str, str], asked: str) -> Calibration:
-        """Return the calibration that uses the given method for each layer."""
+    def threshold(self, name: str, method: str) -> tuple[str, float]:
+        """Return (method, threshold) of one layer by one observer."""
+        return method, METHODS[method](self.histograms[name], self.source.profile.percentile)
+
+    def calibration(self, thresholds: Mapping[str, tuple[str, float]], asked: str) -> Calibration:
+        """Return the calibration that clips each layer at the threshold given for it, with the method it came from."""
         kinds = {layer.name: layer.kind for layer in self.graph.layers}
-        layers = {}
-        for name, histogram in self.histograms.items():
-            method = methods[name]
-            threshold = METHODS[method](histogram, self.source.profile.percentile)
-            layers[name] = LayerRange(kinds[name], method, histogram.max_abs, threshold, float(scale_for(threshold)))
+        layers = {name: LayerRange(kinds[name], method, self.histograms[name].max_abs, threshold,
+                                   float(scale_for(threshold)))
+                  for name, (method, threshold) in thresholds.items()}
         profile = self.source.profile
         return Calibration(layers, asked, profile.percentile, profile.poses, len(self.joint_pos),
                            samples_sha256(self.joint_pos), self.source.seed, profile.source, self.source.source)
 
     def single(self, method: str) -> Calibration:
         """Return the calibration that uses one method for every layer."""
-        return self.calibration(dict.fromkeys(self.histograms, method), method)
+        return self.calibration({name: self.threshold(name, method) for name in self.histograms}, method)
 
     def fidelity(self, calibration: Calibration) -> float:
         """Return how well the integer graph repeats the float one on the calibration poses, dB; -inf: not at all."""
@@ -164,23 +169,36 @@ class Calibrator:
         return sorted(scores, key=lambda method: -scores[method])
 
     def auto(self, progress: Callable[[float], None] = lambda share: None) -> Calibration:
-        """Return the best single method, improved layer by layer by whichever method serves that layer best.
+        """Return the best single method, improved layer by layer by what makes the whole network most faithful.
 
-        It looks at the calibration poses alone; the test split stays unseen.
+        An observer sees one layer alone. Its large values often end in probabilities of 0 or 1, where clipping them
+        costs nothing and a finer step elsewhere gains: so each layer tries every observer's threshold, and then ever
+        lower ones as long as that helps. It looks at the calibration poses alone; the test split stays unseen.
 
         Args:
             progress: called after each layer with the share that is done.
         """
-        methods = dict.fromkeys(self.histograms, self.ranked()[0])
-        best = self.fidelity(self.calibration(methods, AUTO))
+        first = self.ranked()[0]
+        chosen = {name: self.threshold(name, first) for name in self.histograms}
+        best = self.fidelity(self.calibration(chosen, AUTO))
+
+        def better(name: str, candidate: tuple[str, float]) -> bool:
+            nonlocal chosen, best
+            trial = {**chosen, name: candidate}
+            score = self.fidelity(self.calibration(trial, AUTO))
+            if score <= best + _WORTH_DB:
+                return False
+            chosen, best = trial, score
+            return True
+
         for number, name in enumerate(reversed(list(self.histograms))):
             for method in METHODS:
-                trial = {**methods, name: method}
-                score = self.fidelity(self.calibration(trial, AUTO)) if trial != methods else best
-                if score > best + _WORTH_DB:
-                    methods, best = trial, score
+                if self.threshold(name, method) != chosen[name]:
+                    better(name, self.threshold(name, method))
+            while better(name, ("search", chosen[name][1] * _LOWER)):
+                pass
             progress((number + 1) / len(self.histograms))
-        return self.calibration(methods, AUTO)
+        return self.calibration(chosen, AUTO)
 
     def by_method(self, method: str, progress: Callable[[float], None] = lambda share: None) -> Calibration:
         """Return the calibration of a method of the profile, `auto` included."""

@@ -40,7 +40,7 @@ class CalibrationProfile:
 
     poses: str = "train"  # train: the run's training split | sobol: scrambled Sobol points over the joint limits
     samples: int = 256  # poses, >= MIN_SAMPLES
-    method: str = "mse"  # a name of METHOD_NAMES
+    method: str = AUTO  # a name of METHOD_NAMES
     percentile: float = 99.99  # percent of the non-zero magnitudes that method percentile keeps
     source: str = "built-in"  # the file it was read from
 
@@ -90,7 +90,7 @@ class LayerRange:
     """What was seen at the output of one layer, and the int8 scale chosen for it."""
 
     kind: str  # a key of edgekin.models.graph.KINDS
-    method: str  # the observer that gave the threshold
+    method: str  # the observer that gave the threshold, or `search` below it
     max_abs: float  # largest magnitude seen
     threshold: float  # magnitude that maps to code 127
     scale: float  # threshold / 127
