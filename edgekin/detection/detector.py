@@ -29,7 +29,7 @@ class ReferenceDetector:
         self.config = config
         self.s, self.z, self.region = 0.0, 0.0, 0
         self.latched, self.reason = 0, 0
-        self.valid_run, self.bad_run, self.same_masks = 0, 0, 0
+        self.valid_run, self.bad_run, self.same_masks, self.objection = 0, 0, 0, 0
         self.sequence, self.alarms, self.rejected = 0, 0, 0
         self.last_stamp_ns: int | None = None
         self.mask_hash = 0
@@ -45,13 +45,14 @@ class ReferenceDetector:
         if reason:
             self.rejected += 1
             self.bad_run += 1
+            self.objection = reason
         elif frame.fresh_camera:
             self._accept(frame, nll / n_pixels, mask_hash)
-        return self._verdict(now_ns, reason)
+        return self._verdict(now_ns)
 
     def idle(self, now_ns: int) -> Verdict:
         """Age the verdict: no new frame by now_ns."""
-        return self._verdict(now_ns, 0)
+        return self._verdict(now_ns)
 
     def _objection(self, frame: Frame, nll: float, n_pixels: int, now_ns: int) -> int:
         c = self.config
@@ -77,7 +78,7 @@ class ReferenceDetector:
             self._latch(FAULT, FROZEN)
         if not c.frozen_frames or self.same_masks == 0 or motion < SUSPECT_SHARE * c.frozen_motion_rad:
             self._cusum(frame, residual)
-        self.sequence, self.last_stamp_ns, self.bad_run = frame.sequence, frame.stamp_ns, 0
+        self.sequence, self.last_stamp_ns, self.bad_run, self.objection = frame.sequence, frame.stamp_ns, 0, 0
         self.valid_run = min(self.valid_run + 1, FRAMES_TO_HEALTHY)
 
     def _motion_under_same_picture(self, frame: Frame, mask_hash: int) -> float:
@@ -102,8 +103,8 @@ class ReferenceDetector:
             self.latched, self.reason = verdict, reason
             self.alarms += 1
 
-    def _verdict(self, now_ns: int, reason: int) -> Verdict:
-        c = self.config
+    def _verdict(self, now_ns: int) -> Verdict:
+        c, reason = self.config, self.objection
         stale = self.last_stamp_ns is None or now_ns - self.last_stamp_ns > c.stale_ns
         if stale or self.bad_run >= c.bad_frames_to_unknown:
             self.valid_run = 0

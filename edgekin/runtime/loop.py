@@ -7,6 +7,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 from edgekin._ek import ffi, lib
@@ -37,7 +38,7 @@ class LoopConfig:
     cpu: int = -1  # pin to this CPU; -1: do not
     fifo_priority: int = 40  # below the 50 of a controller, which a monitor must not preempt; 0: leave the policy
     lock_memory: bool = True
-    warmup_ticks: int = 200  # run, not recorded
+    warmup_ticks: int = 200  # periods that are run, but not recorded
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Loop:
               "The publisher must use the robot and cameras that the bundle was trained for.")
         self._handle = ffi.gc(handle, lib.ek_loop_destroy)
         self._thread: threading.Thread | None = None
+        # Not Thread.join: interrupted by a signal it may take a running thread for a stopped one (bpo-45274).
+        self._done = threading.Event()
         self._steal_ms = 0.0
         self._raw_verdict = ffi.new("ek_verdict *")
 
@@ -145,9 +148,12 @@ class Loop:
         self._thread.start()
 
     def _run(self) -> None:
-        before = _steal_ms()
-        lib.ek_loop_run(self._handle)
-        self._steal_ms = _steal_ms() - before
+        try:
+            before = _steal_ms()
+            lib.ek_loop_run(self._handle)
+            self._steal_ms = _steal_ms() - before
+        finally:
+            self._done.set()
 
     def stop(self) -> None:
         """Ask the loop to end; it publishes the verdict unknown and returns within two periods."""
@@ -156,13 +162,21 @@ class Loop:
     @property
     def running(self) -> bool:
         """Whether the loop's thread is alive."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and not self._done.is_set()
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the loop; False when the timeout came first."""
         if self._thread is not None:
-            self._thread.join(timeout_s)
+            self._done.wait(timeout_s)
         return not self.running
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop and wait: engine, ring and detector may be closed only after the loop has let go of them."""
+        self.stop()
+        self.join()
 
     def verdict(self) -> Verdict:
         """Return the newest verdict, or unknown when it has expired."""

@@ -20,6 +20,7 @@ struct ek_detector {
   double s;
   float z;
   int32_t region, latched, reason; /* latched: 0, DAMAGED or FAULT */
+  int32_t objection;               /* to the last frame; 0 when it was valid */
   int valid_run, bad_run;          /* pictures in a row */
   int64_t last_stamp_ns;           /* of the last valid picture */
   int seen;                        /* whether there was one */
@@ -173,12 +174,14 @@ static void accept(ek_detector *d, const ek_frame *frame, const ek_score *score,
   d->sequence = frame->sequence;
   d->last_stamp_ns = frame->stamp_ns;
   d->bad_run = 0;
+  d->objection = EK_OK;
   if (d->valid_run < FRAMES_TO_HEALTHY)
     d->valid_run++;
 }
 
-static void fill(ek_detector *d, int64_t now_ns, int reason, ek_verdict *verdict) {
+static void fill(ek_detector *d, int64_t now_ns, ek_verdict *verdict) {
   const ek_detector_config *c = &d->config;
+  int reason = d->objection;
   int stale = !d->seen || now_ns - d->last_stamp_ns > c->stale_ns;
   if (stale || d->bad_run >= c->bad_frames_to_unknown)
     d->valid_run = 0;
@@ -209,16 +212,17 @@ int ek_detector_update(ek_detector *detector, const ek_frame *frame, const ek_sc
   if (reason != EK_OK) {
     detector->rejected++;
     detector->bad_run++;
+    detector->objection = reason;
   } else if (frame->fresh_camera) {
     accept(detector, frame, score, mask_hash);
   }
-  fill(detector, now_ns, reason, verdict);
+  fill(detector, now_ns, verdict);
   return EK_OK;
 }
 
 int ek_detector_idle(ek_detector *detector, int64_t now_ns, ek_verdict *verdict) {
   if (!detector || !verdict)
     return EK_E_ARGUMENT;
-  fill(detector, now_ns, EK_OK, verdict);
+  fill(detector, now_ns, verdict);
   return EK_OK;
 }

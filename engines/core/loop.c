@@ -34,7 +34,7 @@ struct ek_loop {
   ek_frame frame;
   ek_verdict verdict;
   uint64_t last_sequence, last_epoch, alarms;
-  int64_t warmup_left;
+  int warming;       /* run, but record no timing yet */
   int last_cause;    /* of the tick before; CAUSE_UNKNOWN when it was on time */
   ek_thread_use use; /* of this thread, when the last tick ended */
   int64_t last_done_ns;
@@ -212,7 +212,7 @@ static int joints_finite(const ek_frame *frame, int n_joints) {
 }
 
 static void count_verdict(ek_loop *loop) {
-  if (!loop->warmup_left)
+  if (!loop->warming)
     loop->stats.ticks_by_verdict[loop->verdict.verdict & 3]++;
 }
 
@@ -243,7 +243,7 @@ static int tick(ek_loop *loop, int64_t wake_ns, int64_t *done_ns) {
     }
     ek_detector_idle(loop->detector, ek_clock_ns(), &loop->verdict);
     verdict_publish(loop, &loop->verdict);
-    stats->idle_ticks++;
+    stats->idle_ticks += !loop->warming;
     count_verdict(loop);
     *done_ns = ek_clock_ns();
     return 0;
@@ -254,7 +254,7 @@ static int tick(ek_loop *loop, int64_t wake_ns, int64_t *done_ns) {
   loop->last_sequence = loop->frame.sequence;
   record_detection(loop, *done_ns);
   count_verdict(loop);
-  if (loop->warmup_left)
+  if (loop->warming)
     return 1;
   stats->frames++;
   if (before && loop->frame.sequence > before) /* before: not the frames published before the loop began */
@@ -275,7 +275,7 @@ static int64_t next_deadline(ek_loop *loop, int64_t next_ns, int64_t now_ns) {
   if (next_ns <= now_ns) {
     int64_t passed = (now_ns - next_ns) / loop->period_ns + 1;
     next_ns += passed * loop->period_ns;
-    if (!loop->warmup_left)
+    if (!loop->warming)
       loop->stats.ticks_skipped += (uint64_t)passed;
   }
   return next_ns;
@@ -290,7 +290,7 @@ static int64_t event_tick(ek_loop *loop, int64_t next_ns) {
     return fresh > 0 ? next_ns : next_deadline(loop, next_ns, done_ns);
   }
   int64_t due_ns = loop->frame.publish_ns;
-  if (!loop->warmup_left) {
+  if (!loop->warming) {
     ek_hist_add(&loop->stats.wakeup, wake_ns - due_ns);
     judge_deadline(loop, due_ns, wake_ns, done_ns);
   }
@@ -306,7 +306,7 @@ static int64_t timer_tick(ek_loop *loop, int64_t next_ns) {
   while (wake_ns < next_ns)
     wake_ns = ek_clock_ns();
   tick(loop, wake_ns, &done_ns);
-  if (!loop->warmup_left) {
+  if (!loop->warming) {
     ek_hist_add(&loop->stats.wakeup, wake_ns - next_ns);
     judge_deadline(loop, next_ns, wake_ns, done_ns);
   }
@@ -316,24 +316,14 @@ static int64_t timer_tick(ek_loop *loop, int64_t next_ns) {
 
 static void run(ek_loop *loop) {
   ek_loop_stats *stats = &loop->stats;
-  int64_t end_ns = 0;
-  stats->start_ns = ek_clock_ns();
-  int64_t next_ns = stats->start_ns + loop->period_ns;
-  for (int recording = 0; !atomic_load_explicit(&loop->stop, memory_order_acquire);) {
-    if (!recording && !loop->warmup_left) {
-      recording = 1;
-      stats->start_ns = ek_clock_ns();
-      end_ns = loop->config.duration_ns ? stats->start_ns + loop->config.duration_ns : INT64_MAX;
-      stats->idle_ticks = 0;
-    }
-    if (recording && loop->last_done_ns >= end_ns)
-      break;
+  int64_t next_ns = loop->last_done_ns + loop->period_ns;
+  stats->start_ns = loop->last_done_ns + loop->config.warmup_ticks * loop->period_ns;
+  int64_t end_ns = loop->config.duration_ns ? stats->start_ns + loop->config.duration_ns : INT64_MAX;
+  while (!atomic_load_explicit(&loop->stop, memory_order_acquire) && loop->last_done_ns < end_ns) {
+    loop->warming = loop->last_done_ns < stats->start_ns;
     ek_thread_use_now(&loop->use);
     next_ns = loop->config.mode == EK_MODE_EVENT ? event_tick(loop, next_ns) : timer_tick(loop, next_ns);
-    if (loop->warmup_left)
-      loop->warmup_left--;
-    else
-      stats->ticks++;
+    stats->ticks += !loop->warming;
   }
   stats->end_ns = ek_clock_ns();
 }
@@ -345,7 +335,6 @@ int ek_loop_run(ek_loop *loop) {
     return EK_E_BUSY;
   ek_loop_stats *stats = &loop->stats;
   memset(stats, 0, sizeof *stats);
-  loop->warmup_left = loop->config.warmup_ticks;
   loop->last_cause = CAUSE_UNKNOWN;
   loop->last_done_ns = ek_clock_ns();
   loop->alarms = loop->verdict.alarms;

@@ -242,7 +242,7 @@ typedef struct {
   int cpu;              /* pin to this CPU; -1: do not */
   int fifo_priority;    /* SCHED_FIFO priority; 0: leave the policy */
   int lock_memory;      /* mlockall */
-  int64_t warmup_ticks; /* run but not recorded */
+  int64_t warmup_ticks; /* so many periods are run but not recorded */
 } ek_loop_config;
 
 typedef struct {
