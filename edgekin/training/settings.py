@@ -12,8 +12,8 @@ PROTOCOLS = ("uniform", "lorenz", "published")
 DEVICES = ("auto", "cpu", "cuda")
 #: Seconds of training where nothing else is asked: `edgekin train` then ends within 4 minutes on 2 busy cores.
 DEFAULT_BUDGET_S = 150.0
-#: The same for more than FEW_JOINTS joints, and for protocol published, whose test poses lie partly outside the training
-#: poses: both still gain after 150 s.
+#: The same for more than FEW_JOINTS joints, and for protocol published, whose test poses lie partly outside the
+#: training poses: both still gain after 150 s.
 LONG_BUDGET_S = 300.0
 FEW_JOINTS = 5
 MAX_SAMPLES = 1_000_000
