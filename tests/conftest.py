@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def trained_runs(tmp_path_factory):
-    """A runs folder with the run "tiny": arm4, size s, 30 optimiser steps. Copy it before changing anything in it."""
+    """A runs folder with the run "tiny": arm4, size s, 200 optimiser steps. Copy it before changing anything in it."""
     for package in ("torch", "pybullet", "onnx", "onnxruntime", "safetensors", "matplotlib"):
         pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train]'")
     from edgekin.training.settings import TrainConfig
@@ -18,7 +18,9 @@ def trained_runs(tmp_path_factory):
     before = os.environ.get("EDGEKIN_RUNS")
     os.environ["EDGEKIN_RUNS"] = str(root)
     try:
-        train(TrainConfig(size="s", protocol="uniform", samples=64, test_samples=40, steps=30, name="tiny").validated())
+        # Enough to be better than any constant picture, so that a spoiled model scores worse.
+        config = TrainConfig(size="s", protocol="uniform", samples=400, test_samples=40, steps=200, name="tiny")
+        train(config.validated())
     finally:
         if before is None:
             del os.environ["EDGEKIN_RUNS"]
@@ -45,8 +47,8 @@ def spoil(run_folder):
         model = load_model(run_folder / "model.safetensors")
         state = model.module.state_dict()
         state["layers.1.weight"][:2] = 0.0
-        state["layers.1.bias"][0], state["layers.1.bias"][1] = 2.0**14, 2.0**15
-        state["layers.3.weight"][:, 0], state["layers.3.weight"][:, 1] = 0.5, -0.25
+        state["layers.1.bias"][0], state["layers.1.bias"][1] = 2.0**10, 2.0**11
+        state["layers.3.weight"][:, 0], state["layers.3.weight"][:, 1] = 64.0, -32.0
         (run_folder / "model.safetensors").write_bytes(model.to_bytes())
 
     return change

@@ -11,6 +11,7 @@ from edgekin.bundle import KNOWN_ANSWERS, MANIFEST, WEIGHTS, known_answers_bytes
 from edgekin.compile.detector import DetectorPlan
 from edgekin.compile.pipeline import CompileConfig, compile_run
 from edgekin.errors import BundleError, ConfigError, DataError, GateMissed
+from edgekin.quantization.calibrate import sigmoid
 from edgekin.quantization.profile import Calibration, CalibrationProfile
 
 CONFIG = CompileConfig(profile=CalibrationProfile(samples=40), detector=DetectorPlan(healthy_seconds=3.0))
@@ -71,7 +72,7 @@ def test_a_published_bundle_loads_and_gives_its_known_answers_on_every_instructi
 def test_the_manifest_names_provenance_and_settings(int8):
     manifest = load_bundle(int8.bundle).manifest
     assert manifest["provenance"]["seed"] == 0
-    assert manifest["provenance"]["run_config"]["config"]["steps"] == 30
+    assert manifest["provenance"]["run_config"]["config"]["steps"] == 200
     assert manifest["config"]["max_psnr_loss_db"] == 0.1
     assert manifest["quantization"]["samples"] == 40
     calibration = Calibration.load(int8.bundle / "calibration.json")
@@ -84,11 +85,10 @@ def test_the_qdq_onnx_agrees_with_the_integer_engine(int8, trained_runs):
 
     poses = load(trained_runs / "tiny").test.joint_pos
     with load_bundle(int8.bundle).open_engine() as engine:
-        native = engine.predict(poses)
-        scale = engine.logits_int8()[1]
-    onnx = run_onnx((int8.bundle / "model.onnx").read_bytes(), poses)
-    # The ONNX keeps narrow layers and the head in FP32: within a few steps of the integer logits.
-    assert np.abs(native - onnx).mean() < 2 * scale
+        native = sigmoid(engine.predict(poses))
+    onnx = sigmoid(run_onnx((int8.bundle / "model.onnx").read_bytes(), poses))
+    # The ONNX keeps narrow layers and the head in FP32, so only the mean is small.
+    assert np.abs(native - onnx).mean() < 0.005
 
 
 def test_wrong_known_answers_are_noticed_although_every_hash_fits(bundle):
