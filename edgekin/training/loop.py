@@ -25,7 +25,7 @@ from edgekin.errors import ConfigError, DataError
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.robot.files import write_atomic
 from edgekin.sim.dataset import Dataset
-from edgekin.training.losses import silhouette_loss
+from edgekin.training.losses import range_penalty, silhouette_loss
 from edgekin.training.metrics import score
 from edgekin.training.settings import TrainConfig
 
@@ -167,15 +167,32 @@ class Trainer:
         rate = learning_rate(self.config, self.progress.share(self.config))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss = silhouette_loss(self.network(self.joint_pos[index]), self.masks[index].float())
+        with self._features() as features:
+            logits = self.network(self.joint_pos[index])
+        loss = silhouette_loss(logits, self.masks[index].float())
+        total = loss + range_penalty(logits, features)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.progress.step += 1
         self._losses.append(loss.detach())
         if self.progress.step % AVERAGE_EVERY == 0:
             self._follow(min(AVERAGE_DECAY, (1 + self.progress.step) / (10 + self.progress.step)))
+
+    @contextmanager
+    def _features(self) -> Iterator[list[torch.Tensor]]:
+        """The outputs of the ReLUs during one forward pass."""
+        from torch import nn
+
+        outputs: list[torch.Tensor] = []
+        hooks = [module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+                 for module in self.network.modules() if isinstance(module, nn.ReLU)]
+        try:
+            yield outputs
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _follow(self, decay: float) -> None:
         """Move the running mean towards the weights; counters are copied."""
