@@ -46,10 +46,10 @@ class Misses:
     """Verdicts that came too late, by cause."""
 
     count: int
-    own: int  # the tick's own CPU time exceeds the period
+    own: int  # the tick's own CPU time exceeds the period, and is not a disturbed tick (see loop.c, disturbed)
     preempted: int  # another thread had the CPU, or the wake-up came late
     stolen: int  # the hypervisor ran another machine
-    unknown: int
+    unknown: int  # a burst of the publisher, or a CPU that was slow for no reason visible from here
 
 
 @dataclass(frozen=True)

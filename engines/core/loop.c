@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define VERDICT_WORDS (sizeof(ek_verdict) / 8)
+#define USUAL_SAMPLES 100     /* before that nothing is usual */
 #define MIN_SQUARED_ERR 1e-10 /* per pixel: caps the PSNR of a perfect frame at 100 dB */
 
 _Static_assert(sizeof(ek_verdict) % 8 == 0, "the verdict is published word by word");
@@ -134,6 +135,15 @@ void ek_loop_stop(ek_loop *loop) {
 /* ---- misses -------------------------------------------------------------------------------------------------------
  */
 
+/* The work of a tick is the same every time. When it took more than the period, but usually takes less than half of it,
+ * and no page fault came between, then the CPU was slow (hypervisor, interrupt, a shared core) although its clock ran.
+ */
+static int disturbed(const ek_loop *loop, const ek_thread_use *now) {
+  const ek_hist *exec = &loop->stats.exec;
+  return exec->count >= USUAL_SAMPLES && ek_hist_percentile(exec, 0.5) < loop->period_ns / 2 &&
+         now->faults == loop->use.faults;
+}
+
 /* Called only after a miss, so that a normal tick pays one clock and one usage call. due_ns: when the thread should
  * have started; wake_ns, done_ns: when it started and finished. */
 static int cause_of(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done_ns) {
@@ -142,8 +152,8 @@ static int cause_of(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done
   int64_t cpu_ns = now.cpu_ns - loop->use.cpu_ns;
   int64_t busy_ns = loop->last_done_ns > due_ns ? loop->last_done_ns - due_ns : 0; /* the tick before ran over */
   int64_t late_ns = wake_ns - due_ns - busy_ns;
-  int64_t spin_ns = loop->config.mode == EK_MODE_TIMER ? loop->config.spin_ns : 0; /* waiting, not work */
-  if (cpu_ns > loop->period_ns + spin_ns)
+  int64_t work_ns = cpu_ns < done_ns - wake_ns ? cpu_ns : done_ns - wake_ns;
+  if (work_ns > loop->period_ns && !disturbed(loop, &now))
     return CAUSE_OWN;
   /* Late only because of the tick before: its cause when it was late itself; unknown when the publisher sent a burst.
    */

@@ -17,6 +17,7 @@ void ek_thread_use_now(ek_thread_use *use) {
   getrusage(RUSAGE_THREAD, &usage);
   use->cpu_ns = (int64_t)cpu.tv_sec * 1000000000 + cpu.tv_nsec;
   use->preemptions = usage.ru_nivcsw;
+  use->faults = usage.ru_minflt + usage.ru_majflt;
 }
 
 void ek_thread_sleep_until(int64_t deadline_ns) {

@@ -8,6 +8,7 @@
 typedef struct {
   int64_t cpu_ns;   /* this thread's CPU time */
   long preemptions; /* involuntary context switches */
+  long faults;      /* page faults */
 } ek_thread_use;
 
 /* The settings of the calling thread before ek_thread_prepare. */
