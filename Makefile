@@ -6,6 +6,7 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
+BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h)
 APT         := clang-format build-essential
 
 .PHONY: run test install install-dev apt lint unit engines-test clean
@@ -23,13 +24,13 @@ install-dev: $(VENV)/installed-dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(VENV)/bin/python setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h)
+$(VENV)/installed: $(VENV)/bin/python $(BUILD)
 	$(BIN)/pip install --quiet -e '.[train]' -c $(CONSTRAINTS)
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/bin/python $(BUILD)
 	$(BIN)/pip install --quiet -e '.[train,dev]' -c $(CONSTRAINTS)
-	touch $@
+	touch $@ $(VENV)/installed
 
 # Debian packages that some tests need: installed where that is allowed, otherwise those tests skip and say what to install.
 apt:
