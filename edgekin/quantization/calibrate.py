@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError, DataError, MissingExtra
 from edgekin.models.graph import Graph
-from edgekin.models.reference import CHUNK, activations, forward
+from edgekin.models.reference import CHUNK, activations, count, forward
 from edgekin.quantization.affine import scale_for
 from edgekin.quantization.observers import METHODS, MagnitudeHistogram
 from edgekin.quantization.profile import (
@@ -37,8 +37,9 @@ _WORTH_DB = 0.01
 #: Step of the search for a lower threshold.
 _LOWER = 0.85
 
-#: Poses, of those observed, on which methods are compared: each of some thirty trials evaluates the network on them.
-_COMPARED = 96
+#: Poses, of those observed, on which thresholds are compared: each of some fifty trials evaluates the network on them.
+#: A large network is given fewer, so that a trial costs at most so many multiply-accumulates, but never fewer than 32.
+_COMPARED, _COMPARED_MACS = 96, 1.5e9
 
 
 def select_poses(profile: CalibrationProfile, available: Float, limits: Float, seed: int, source: str) -> Float:
@@ -69,8 +70,8 @@ def select_poses(profile: CalibrationProfile, available: Float, limits: Float, s
     if len(available) < MIN_SAMPLES:
         raise DataError(f"calibration set is too small: {source} holds {len(available)} poses, need >= {MIN_SAMPLES}",
                         "Train on more samples, or use a calibration profile with poses: sobol")
-    count = min(profile.samples, len(available))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(available), size=count, replace=False))
+    size = min(profile.samples, len(available))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(available), size=size, replace=False))
     poses: Float = np.asarray(available[chosen], np.float64)
     return poses
 
@@ -132,7 +133,8 @@ class Calibrator:
                  predict: Predict = reference_predict) -> None:
         self.graph, self.joint_pos, self.source, self.predict = graph, joint_pos, source, predict
         self.histograms = observe(graph, joint_pos)
-        self.compared = joint_pos[:: -(-len(joint_pos) // _COMPARED)]
+        wanted = int(np.clip(_COMPARED_MACS / max(count(graph)[1], 1), MIN_SAMPLES, _COMPARED))
+        self.compared = joint_pos[:: -(-len(joint_pos) // wanted)]
         self.expected = forward(graph, self.compared)
 
     def threshold(self, name: str, method: str) -> tuple[str, float]:
