@@ -27,7 +27,7 @@ KMEANS_ROUNDS = 50
 #: A region's statistics count as much as the global ones at this many frames (one second of a trajectory at 100 Hz).
 SHRINK_FRAMES = 100.0
 #: k over the highest healthy z of the second part: that part is finite, and other seeds go a little higher.
-K_MARGIN, K_MIN = 1.3, 2.0
+K_MARGIN, K_MIN = 1.4, 2.0
 #: Evidence beyond k that one frame may add, in units of k, and how many such frames an alarm takes at the least.
 CLIP_SHARE, FRAMES_TO_ALARM = 1.0, 5.0
 #: h over the largest healthy CUSUM of the second part.
