@@ -49,7 +49,7 @@ lint: install-dev
 
 # The C tests twice: as shipped, and under AddressSanitizer and UndefinedBehaviorSanitizer.
 engines-test:
-	$(MAKE) -C engines test
+	$(MAKE) -C engines check
 	$(MAKE) -C engines asan
 
 unit: install-dev
