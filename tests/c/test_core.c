@@ -26,13 +26,13 @@
 static _Atomic int watched_thread; /* gettid of the thread that must not allocate; 0: nobody */
 static _Atomic long watched_allocations;
 
+#ifndef __SANITIZE_ADDRESS__ /* the sanitizer brings its own allocator */
 static void note(void) {
   int watched = atomic_load(&watched_thread);
   if (watched && watched == gettid())
     atomic_fetch_add(&watched_allocations, 1);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* the sanitizer brings its own allocator */
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
