@@ -75,6 +75,15 @@ def run(case: Case, out: Path, runs: str) -> None:
         )
 
 
+def strip_paths(out: Path, *roots: str) -> None:
+    """Take the folders of the recording machine out of the JSON files: they mean nothing elsewhere."""
+    for path in out.glob("*.json"):
+        text = path.read_text()
+        for root in roots:
+            text = text.replace(root.rstrip("/") + "/", "")
+        path.write_text(text)
+
+
 def main() -> None:
     """Parse the arguments and run the cases one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,6 +97,7 @@ def main() -> None:
         for case in cases(options.seed_arm):
             if not options.only or case.name in options.only:
                 run(case, out, runs)
+                strip_paths(out, runs, str(options.seed_arm.parent))
 
 
 if __name__ == "__main__":
