@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 @click.option("--model", help="Which model.  [default: neurokin]")
 @click.option("--size", help="s, m, l or published.  [default: m]")
 @click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
-              help="Which samples; without it, uniform with 8,000 of them instead of 1,600.")
+              help="Which samples; without it, uniform with 8,000 of them (beyond 5 joints 24,000).")
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",
-              help="Time for the fit.  [default: 150; beyond 5 joints and published 300]")
-@click.option("--steps", type=int, help="Optimiser steps instead of a time budget: repeatable.")
+              help="Time for the fit.  [default: 150; beyond 5 joints 300]")
+@click.option("--steps", type=int, help="Optimiser steps instead of a time budget: repeatable.  [published: 1500]")
 @click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes a GPU where there is one.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="YAML",

@@ -35,7 +35,7 @@ class Widths:
 
 WIDTHS = {
     "s": Widths((96, 96), 4, (8,)),
-    "m": Widths((128, 128), 8, (16,)),
+    "m": Widths((128, 128), 8, (8,)),
     "l": Widths((192, 192), 12, (32, 16)),
 }
 SIZES = (*WIDTHS, "published")
