@@ -50,38 +50,26 @@ def machine_folder() -> Path:
     return ROOT / "benchmarks" / "results" / f"{slug}-{os.cpu_count()}core"
 
 
-def run(case: Case, out: Path, runs: str) -> None:
-    """Run one case and leave its JSON files in `out`."""
+def run(case: Case, out: Path, runs: str, seed_arm: Path) -> None:
+    """Run one case; its JSON files replace those in `out` only when all of it is done."""
     env = {**os.environ, "EDGEKIN_RUNS": runs}
+    fresh = Path(runs) / "json"
+    fresh.mkdir(exist_ok=True)
 
-    def edgekin(*args: str) -> None:
-        print(f"\n$ edgekin {' '.join(args)}", flush=True)
-        subprocess.run([sys.executable, "-m", "edgekin", *args], cwd=ROOT, env=env, check=True)
+    def edgekin(kind: str, *args: str) -> None:
+        arguments = [kind, *args, "--json", str(fresh / f"{case.name}.{kind}.json")]
+        print(f"\n$ edgekin {' '.join(arguments)}", flush=True)
+        subprocess.run([sys.executable, "-m", "edgekin", *arguments], cwd=ROOT, env=env, check=True)
 
-    edgekin("train", *case.train, "--name", case.name, "--json", str(out / f"{case.name}.train.json"))
-    edgekin("compile", f"{runs}/{case.name}", "--int8", "--json", str(out / f"{case.name}.compile.json"))
+    edgekin("train", *case.train, "--name", case.name)
+    edgekin("compile", f"{runs}/{case.name}", "--int8")
     if case.damage:
-        edgekin(
-            "bench",
-            f"{runs}/{case.name}/bundle-int8",
-            "--hz",
-            "1000",
-            "--seconds",
-            "30",
-            "--damage",
-            case.damage,
-            "--json",
-            str(out / f"{case.name}.bench.json"),
-        )
-
-
-def strip_paths(out: Path, *roots: str) -> None:
-    """Take the folders of the recording machine out of the JSON files: they mean nothing elsewhere."""
-    for path in out.glob("*.json"):
-        text = path.read_text()
-        for root in roots:
-            text = text.replace(root.rstrip("/") + "/", "")
-        path.write_text(text)
+        bundle = f"{runs}/{case.name}/bundle-int8"
+        edgekin("bench", bundle, "--hz", "1000", "--seconds", "30", "--damage", case.damage)
+    for path in fresh.glob(f"{case.name}.*.json"):
+        # The folders of the recording machine mean nothing elsewhere.
+        text = path.read_text().replace(f"{runs}/", "").replace(f"{seed_arm.parent}/", "")
+        (out / path.name).write_text(text)
 
 
 def main() -> None:
@@ -96,8 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgekin-record-") as runs:
         for case in cases(options.seed_arm):
             if not options.only or case.name in options.only:
-                run(case, out, runs)
-                strip_paths(out, runs, str(options.seed_arm.parent))
+                run(case, out, runs, options.seed_arm)
 
 
 if __name__ == "__main__":
