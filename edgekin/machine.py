@@ -37,26 +37,18 @@ def isa_features() -> list[str]:
     return [f for f in wanted if f in flags]
 
 
+def _git(folder: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, check=True, timeout=5)
+    return done.stdout.strip()
+
+
 def revision() -> str:
     """Return the git revision of the checkout that this package runs from ("+dirty" when changed), or its version."""
-    here = Path(__file__).resolve().parent
-    if (here.parent / ".git").exists():
+    root = Path(__file__).resolve().parents[1]
+    if (root / ".git").exists():
         try:
-            head = subprocess.run(
-                ["git", "-C", str(here.parent), "rev-parse", "--short=12", "HEAD"],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=5,
-            ).stdout.strip()
-            dirty = subprocess.run(
-                ["git", "-C", str(here.parent), "status", "--porcelain", "--untracked-files=no"],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=5,
-            ).stdout.strip()
-            return head + ("+dirty" if dirty else "")
+            head = _git(root, "rev-parse", "--short=12", "HEAD")
+            return head + ("+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
         except (OSError, subprocess.SubprocessError):
             pass
     from edgekin import __version__

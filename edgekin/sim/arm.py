@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import tempfile
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.errors import MissingExtra, RobotError
+from edgekin.errors import RobotError
 from edgekin.robot.damage import BODY_KINDS, Damage, apply_damage, damaged_joint
+from edgekin.robot.export import dynamics_urdf
 from edgekin.robot.spec import Float, RobotSpec
 from edgekin.sim.excitation import BETA, RHO, SIGMA, lorenz_step
 from edgekin.sim.renderer import Renderer
+from edgekin.sim.world import import_pybullet
 
 RK4_STEP = 0.005  # attractor time; RK4 is then exact to far below a pixel
 WARMUP_STEPS = 2_000  # 10 time units: on the attractor
@@ -93,35 +93,15 @@ class ArmState:
     published_pos: Float  # (J,) rad, what the encoders say
 
 
-def _import_pybullet() -> Any:
-    """Import PyBullet without the build time that its C code writes to stderr."""
-    sys.stderr.flush()
-    stderr, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silence, 2)
-        import pybullet
-    except ImportError as error:
-        raise MissingExtra("pybullet", "train") from error
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(silence)
-    return pybullet
-
-
 class _Body:
     """One URDF in PyBullet: dynamics only, so that no mesh is read and no shape collides."""
 
     def __init__(self, bullet: Any, client: int, spec: RobotSpec) -> None:
         self._bullet, self._client = bullet, client
-        root = ET.fromstring(spec.urdf)
-        for link in root.findall("link"):
-            for shape in link.findall("visual") + link.findall("collision"):
-                link.remove(shape)
         handle, path = tempfile.mkstemp(suffix=".urdf")
         try:
             with os.fdopen(handle, "w") as file:
-                file.write(ET.tostring(root, encoding="unicode"))
+                file.write(dynamics_urdf(spec))
             self.id = bullet.loadURDF(path, useFixedBase=True, physicsClientId=client)
         except bullet.error as error:
             raise RobotError(f"PyBullet cannot load {spec.name}: {error}", "Check the URDF's inertials") from error
@@ -167,7 +147,7 @@ class SimulatedArm:
 
     def __init__(self, spec: RobotSpec, seed: int, hz: float = CONTROL_HZ, damage: Damage | None = None,
                  peak_speed: float = PEAK_SPEED) -> None:
-        pybullet = _import_pybullet()
+        pybullet = import_pybullet()
         self.spec, self.damage, self.damaged = spec, damage, False
         self._seconds = 1.0 / hz
         self.motion = LorenzMotion(spec.limits, seed, peak_speed)

@@ -1,5 +1,6 @@
 /* test_core.c - ring, detector and loop from C: no allocation inside the loop, clean stop, faults and late frames. */
 #define _GNU_SOURCE
+#include "check.h"
 #include "edgekin.h"
 #include "core/status.h"
 #include "native/model.h"
@@ -11,14 +12,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                          \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
 
 /* ---- every allocation of the process passes through here --
  */

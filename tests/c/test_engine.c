@@ -1,5 +1,6 @@
 /* test_engine.c - the engine without Python: scalar and vector kernels agree, and hostile files are refused, which the
  * sanitizer build (make -C engines asan) watches for stray reads and writes. */
+#include "check.h"
 #include "edgekin.h"
 #include "core/status.h"
 #include "native/model.h"
@@ -7,14 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                          \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
 
 enum { LAYERS = 9, HEADER = 64, RECORD = 128, CAPACITY = 1 << 20 };
 

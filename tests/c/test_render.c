@@ -1,19 +1,12 @@
 /* test_render.c - the renderer from C: known pictures, both conventions, the near plane, hostile arguments. */
 #define _GNU_SOURCE
+#include "check.h"
 #include "edgekin.h"
 #include "core/status.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);                                          \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
 
 /* One metre in front of the camera a metre is 10 px; the picture is 16 x 8 px. */
 static ek_camera camera_of(int width, int height) {
