@@ -50,6 +50,8 @@ static void verdict_publish(ek_loop *loop, const ek_verdict *verdict) {
   uint64_t words[VERDICT_WORDS];
   memcpy(words, verdict, sizeof words);
   uint64_t turn = atomic_load_explicit(&loop->turn, memory_order_relaxed) + 1;
+  /* The words below must not overtake the turn stored last time: a reader could then see neither change (ARM). */
+  atomic_thread_fence(memory_order_release);
   for (size_t i = 0; i < VERDICT_WORDS; i++)
     atomic_store_explicit(&loop->published[turn & 1][i], words[i], memory_order_relaxed);
   atomic_store_explicit(&loop->turn, turn, memory_order_release);
