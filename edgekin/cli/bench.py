@@ -52,10 +52,9 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_r
     from edgekin.benchmark import BenchOptions
     from edgekin.bundle import latest_bundle
     from edgekin.errors import GateMissed
-    from edgekin.training.run import write_json
-    from edgekin.training.train import exported_json
+    from edgekin.output import check_output, write_json
 
-    exported_json(json_path, force)
+    check_output(json_path, force)
     result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
     if json_path is not None:
         write_json(json_path, result.to_json())

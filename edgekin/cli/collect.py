@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +106,10 @@ def _show(data: Dataset, target: Path) -> None:
 def _write_json(data: Dataset, target: Path, path: Path | None, options: dict[str, Any]) -> None:
     if path is None:
         return
-    from edgekin.errors import DataError
     from edgekin.machine import revision
-    from edgekin.robot.files import write_atomic
+    from edgekin.output import write_json
 
-    entry = {"schema": "edgekin.collect/1", "revision": revision(), "seed": options["seed"], "dataset": str(target),
-             "samples": len(data), "occupancy": float(data.masks.mean()), **{k: v for k, v in data.meta.items()
-                                                                             if k not in ("schema", "seed")}}
-    try:
-        write_atomic(path, (json.dumps(entry, indent=2) + "\n").encode())
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}", "Choose a folder you may write") from None
+    write_json(path, {
+        "schema": "edgekin.collect/1", "revision": revision(), "seed": options["seed"], "dataset": str(target),
+        "samples": len(data), "occupancy": float(data.masks.mean()),
+        **{k: v for k, v in data.meta.items() if k not in ("schema", "seed")}})

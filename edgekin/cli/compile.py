@@ -44,11 +44,11 @@ def command(run: Path | None, json_path: Path | None, calibration: Path | None, 
     torch model before it is written. INT8 is measured beside FP32: the slower one is never written silently.
     """
     from edgekin.compile.pipeline import compile_run
-    from edgekin.training.run import latest_run, load_run, write_json
-    from edgekin.training.train import exported_json
+    from edgekin.output import check_output, write_json
+    from edgekin.training.run import latest_run, load_run
 
     config = _config(calibration, calibration_method, samples, options)
-    exported_json(json_path, config.force)
+    check_output(json_path, config.force)
     trained = load_run(run if run is not None else latest_run())
     with _Stages() as stages:
         result = compile_run(trained, config, stages)

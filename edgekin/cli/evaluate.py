@@ -21,10 +21,9 @@ def command(subject: Path | None, data: Path | None, force: bool, json_path: Pat
     from rich.table import Table
 
     from edgekin.compile.evaluate import evaluate
-    from edgekin.training.run import write_json
-    from edgekin.training.train import exported_json
+    from edgekin.output import check_output, write_json
 
-    exported_json(json_path, force)
+    check_output(json_path, force)
     found = evaluate(subject, data)
     if json_path is not None:
         write_json(json_path, found.to_json())

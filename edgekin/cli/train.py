@@ -36,10 +36,10 @@ def command(config_path: Path | None, resume_run: bool, force: bool, json_path: 
 
     Without arguments: the built-in arm, in about three minutes. The run folder has all that `edgekin compile` needs.
     """
-    from edgekin.training.run import write_json
-    from edgekin.training.train import exported_json, resume, train
+    from edgekin.output import check_output, write_json
+    from edgekin.training.train import resume, train
 
-    exported_json(json_path, force)
+    check_output(json_path, force)
     given = {key: value for key, value in flags.items() if value is not None}
     if resume_run:
         _only_name(given, config_path)

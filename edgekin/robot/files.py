@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +11,10 @@ import numpy as np
 import yaml
 
 from edgekin.errors import RobotError
+from edgekin.output import write_atomic
 from edgekin.robot.spec import Camera, Link, RobotSpec
 
 URDF, SPEC, MESHES = "robot.urdf", "robot.yaml", "robot_meshes.npz"
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file through a temporary sibling, so that it is there whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _camera_entry(view: Camera) -> dict[str, Any]:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.errors import RobotError
 from edgekin.robot.damage import BODY_KINDS, Damage, apply_damage, damaged_joint
-from edgekin.robot.export import dynamics_urdf
 from edgekin.robot.spec import Float, RobotSpec
+from edgekin.sim.bullet import GRAVITY, Body, import_pybullet
 from edgekin.sim.excitation import BETA, RHO, SIGMA, lorenz_step
 from edgekin.sim.renderer import Renderer
-from edgekin.sim.world import import_pybullet
 
 RK4_STEP = 0.005  # attractor time; RK4 is then exact to far below a pixel
 WARMUP_STEPS = 2_000  # 10 time units: on the attractor
@@ -28,7 +23,6 @@ REACH = 0.96
 #: rad/s; an arm's joints turn by 100-180 deg/s at most (KUKA iiwa 14: 85-135, Franka Panda: 150-180, data sheets).
 PEAK_SPEED = 2.0
 CONTROL_HZ = 1000.0
-MOTOR_FORCE = 500.0  # N m: the simulated arm follows its commands; weak motors are not what is studied here
 
 
 def _flow(state: Float) -> Float:
@@ -93,43 +87,6 @@ class ArmState:
     published_pos: Float  # (J,) rad, what the encoders say
 
 
-class _Body:
-    """One URDF in PyBullet: dynamics only, so that no mesh is read and no shape collides."""
-
-    def __init__(self, bullet: Any, client: int, spec: RobotSpec) -> None:
-        self._bullet, self._client = bullet, client
-        handle, path = tempfile.mkstemp(suffix=".urdf")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(dynamics_urdf(spec))
-            self.id = bullet.loadURDF(path, useFixedBase=True, physicsClientId=client)
-        except bullet.error as error:
-            raise RobotError(f"PyBullet cannot load {spec.name}: {error}", "Check the URDF's inertials") from error
-        finally:
-            os.unlink(path)
-        count = bullet.getNumJoints(self.id, client)
-        names = {bullet.getJointInfo(self.id, i, client)[1].decode(): i for i in range(count)}
-        self.joints = [names[j.name] for j in spec.actuated]
-        self._rests = [(names[j.name], j.rest) for j in spec.joints if not j.actuated and j.kind != "fixed"]
-        for index, rest in self._rests:
-            bullet.resetJointState(self.id, index, rest, physicsClientId=client)
-            bullet.setJointMotorControl2(self.id, index, bullet.POSITION_CONTROL, rest, force=MOTOR_FORCE,
-                                         physicsClientId=client)
-
-    def place(self, q: Float, velocity: Float) -> None:
-        for index, angle, speed in zip(self.joints, q, velocity, strict=True):
-            self._bullet.resetJointState(self.id, index, angle, speed, physicsClientId=self._client)
-
-    def command(self, q: Float, velocity: Float) -> None:
-        self._bullet.setJointMotorControlArray(
-            self.id, self.joints, self._bullet.POSITION_CONTROL, q.tolist(), velocity.tolist(),
-            [MOTOR_FORCE] * len(self.joints), physicsClientId=self._client)
-
-    def state(self) -> tuple[Float, Float]:
-        states = self._bullet.getJointStates(self.id, self.joints, physicsClientId=self._client)
-        return np.array([s[0] for s in states]), np.array([s[1] for s in states])
-
-
 class SimulatedArm:
     """An arm under position control whose body can be damaged while its controller still believes the URDF.
 
@@ -155,8 +112,8 @@ class SimulatedArm:
         self._renderer = Renderer(spec)
         self._bullet, self._client = pybullet, pybullet.connect(pybullet.DIRECT)
         pybullet.setTimeStep(self._seconds, physicsClientId=self._client)
-        pybullet.setGravity(0, 0, -9.81, physicsClientId=self._client)
-        self._body = _Body(pybullet, self._client, spec)
+        pybullet.setGravity(0, 0, GRAVITY, physicsClientId=self._client)
+        self._body = Body(pybullet, self._client, spec)
         self._body.place(self._target, velocity)
         self._prepare(damage)
         self._state = ArmState(self._target, self._target)
@@ -173,7 +130,7 @@ class SimulatedArm:
         if damage.kind in BODY_KINDS:
             broken = apply_damage(self.spec, damage)
             self._broken_renderer = Renderer(broken)
-            self._broken_body = _Body(self._bullet, self._client, broken)
+            self._broken_body = Body(self._bullet, self._client, broken)
 
     def break_now(self) -> None:
         """Let the damage happen."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import DataError
-from edgekin.robot.files import write_atomic
+from edgekin.output import write_atomic
 
 SCHEMA = "edgekin.data/1"
 _REDO = "Collect it again with edgekin collect"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgekin.errors import DataError, MissingExtra
-from edgekin.robot.files import write_atomic
+from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset, take
 
 COLUMNS, ROWS, GAP = 8, 6, 2

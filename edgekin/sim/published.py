@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from edgekin.errors import DataError, RobotError
 from edgekin.robot import RobotSpec, load_robot, published_options
 from edgekin.robot.transforms import quaternion
+from edgekin.sim.bullet import GRAVITY, import_pybullet
 from edgekin.sim.collect import describe
 from edgekin.sim.dataset import Dataset, check_dataset, load_dataset, pack_masks, save_dataset
 from edgekin.sim.excitation import published_commands
-from edgekin.sim.world import GRAVITY, import_pybullet
 
 SAMPLES, N_TRAIN = 2000, 1600
 STEPS, FORCE, NEAR, FAR, THRESHOLD = 50, 100.0, 0.1, 100.0, 240.0

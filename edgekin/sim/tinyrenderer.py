@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgekin.robot.loading import locate
 from edgekin.robot.spec import Camera, RobotSpec
-from edgekin.sim.world import import_pybullet, load_body
+from edgekin.sim.bullet import import_pybullet, load_body
 
 FAR_M = 100.0
 

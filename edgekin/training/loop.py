@@ -23,7 +23,7 @@ import numpy as np
 
 from edgekin.errors import ConfigError, DataError
 from edgekin.models.self_model import SelfModel, read_safetensors
-from edgekin.robot.files import write_atomic
+from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
 from edgekin.training.losses import range_penalty, silhouette_loss
 from edgekin.training.metrics import score

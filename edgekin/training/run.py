@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from edgekin.errors import ConfigError
 from edgekin.machine import revision
 from edgekin.models.self_model import SelfModel, load_model
+from edgekin.output import write_json
 from edgekin.robot import RobotSpec, load_robot, robot_sha256, save_robot
-from edgekin.robot.files import write_atomic
 from edgekin.sim.dataset import Dataset, load_dataset, save_dataset
 from edgekin.training.loop import CHECKPOINT, Split
 from edgekin.training.settings import TrainConfig, runs_folder
@@ -84,19 +84,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no JSON object", "Run: edgekin train")
     return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all.
-
-    Raises:
-        ConfigError: the place cannot be written to.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}", "Choose a place you may write") from error
 
 
 def create_run(config: TrainConfig, spec: RobotSpec, split: Split, model: SelfModel, name: str,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from edgekin.machine import describe, revision
 from edgekin.models import PictureShape, build_model
 from edgekin.models.reference import count
 from edgekin.models.self_model import SelfModel
-from edgekin.robot.files import write_atomic
+from edgekin.output import write_atomic, write_json
 from edgekin.sim.dataset import Dataset
 from edgekin.training.curves import curves_png
 from edgekin.training.floors import floors
@@ -31,7 +30,6 @@ from edgekin.training.run import (
     create_run,
     latest_unfinished,
     load_run,
-    write_json,
 )
 from edgekin.training.settings import TrainConfig
 
@@ -152,13 +150,3 @@ def measure(model: SelfModel, split: Split, config: TrainConfig) -> dict[str, An
 def score_model(model: SelfModel, data: Dataset) -> dict[str, float]:
     """Return psnr_db and iou of a model on a dataset."""
     return score(model.probabilities(data.joint_pos), data.masks).to_json()
-
-
-def exported_json(path: Path | None, force: bool) -> None:
-    """Check, before the work, that a --json file may be written; raises ConfigError where it exists already."""
-    if path is None:
-        return
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists already", "Choose another --json, or overwrite it with --force")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: no such folder, or it is one", "Choose a file in a folder that exists")

@@ -7,11 +7,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "edgekin"
 
-BASE = {"errors", "config", "machine", "_ek", "__version__"}
+BASE = {"errors", "config", "machine", "output", "_ek", "__version__"}
 #: room -> the rooms it may import (besides itself).
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
+    "output": {"errors"},
     "machine": {"errors", "__version__"},
     "robot": BASE,
     "runtime": BASE,

@@ -1,0 +1,51 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgekin.errors import ConfigError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file through a temporary sibling, so that it is there whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        ConfigError: the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", "Choose a place you may write") from error
+
+
+def check_output(path: Path | None, force: bool) -> None:
+    """Check, before the work, that a --json file may be written.
+
+    Raises:
+        ConfigError: it exists already, it is a folder, or its folder does not exist.
+    """
+    if path is None:
+        return
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists already", "Choose another --json, or overwrite it with --force")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: no such folder, or it is one", "Choose a file in a folder that exists")
