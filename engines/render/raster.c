@@ -6,7 +6,7 @@
 
 #include "../core/status.h"
 
-#define SMALL_SAMPLES 6 /* up to here testing every sample is cheaper than the spans' divisions */
+#define SMALL_SAMPLES 4 /* up to here testing every sample is cheaper than the spans' divisions */
 
 static inline void set_span(uint64_t *row, int c0, int c1) {
   int w0 = c0 >> 6, w1 = c1 >> 6;
@@ -46,24 +46,32 @@ typedef struct {
   float x, y, slope; /* an edge counts from its upper end */
 } line_t;
 
+/* Samples i..127 of a row of two words. A table: shifts of 128 bits cost more than the rest of a span. */
+typedef uint64_t v2u __attribute__((vector_size(16)));
+#define FROM_HIGH(i) {~0ull >> (i), ~0ull}
+#define FROM_LOW(i) {0, ~0ull >> (i)}
+#define EIGHT(of, i) of(i), of(i + 1), of(i + 2), of(i + 3), of(i + 4), of(i + 5), of(i + 6), of(i + 7)
+#define WORD(of)                                                                                                       \
+  EIGHT(of, 0), EIGHT(of, 8), EIGHT(of, 16), EIGHT(of, 24), EIGHT(of, 32), EIGHT(of, 40), EIGHT(of, 48), EIGHT(of, 56)
+static const v2u samples_from[129] = {WORD(FROM_HIGH), WORD(FROM_LOW), {0, 0}};
+
 static inline void fill_rows(uint64_t *rows, int words, line_t one, line_t two, float c0, float c1, int r0, int r1) {
+  float before = c0 - 1, past = c1 + 1;
   for (int r = r0; r <= r1; r++) {
     float at = (float)r, left = one.x + (at - one.y) * one.slope, right = two.x + (at - two.y) * two.slope;
     float low = left < right ? left : right, high = left < right ? right : left;
     low = low > c0 ? low : c0;
+    low = low < past ? low : past;
     high = high < c1 ? high : c1;
-    int from = (int)low;
+    high = high > before ? high : before;
+    int from = (int)low, end = (int)high;
     from += (float)from < low;
-    if (high < (float)from)
-      continue;
-    int to = (int)high;
-    if (words == 2) { /* up to 128 px: both words at once, without a branch */
-      uint64_t *row = rows + 2 * r;
-      unsigned __int128 bits = (~(unsigned __int128)0 >> from) & (~(unsigned __int128)0 << (127 - to));
-      row[0] |= (uint64_t)(bits >> 64);
-      row[1] |= (uint64_t)bits;
-    } else {
-      set_span(rows + r * words, from, to);
+    end += 1 - ((float)end > high);
+    if (words == 2) { /* up to 128 px: without a branch; nothing where end <= from */
+      v2u *row = (v2u *)(rows + 2 * r);
+      *row |= samples_from[from] & ~samples_from[end];
+    } else if (from < end) {
+      set_span(rows + r * words, from, end - 1);
     }
   }
 }
