@@ -3,8 +3,8 @@
     python benchmarks/bench_render.py [ROBOT ...] [--poses 400] [--json PATH]
 
 A turn is TURN poses in a row, given to each renderer as it takes them: ours all at once, TinyRenderer one by one. The
-times are a turn's, divided by TURN: forward kinematics and rendering of one picture from joint angles. IoU is between the two masks in the
-tinyrenderer convention; `center` is timed besides, the convention that robots have by default.
+times are a turn's, divided by TURN: forward kinematics and rendering of one picture from joint angles. IoU is between
+the two masks in the tinyrenderer convention; `center` is timed besides, the convention that robots have by default.
 """
 
 from __future__ import annotations

@@ -48,8 +48,10 @@ typedef struct {
 
 /* Samples i..127 of a row of two words. A table: shifts of 128 bits cost more than the rest of a span. */
 typedef uint64_t v2u __attribute__((vector_size(16)));
-#define FROM_HIGH(i) {~0ull >> (i), ~0ull}
-#define FROM_LOW(i) {0, ~0ull >> (i)}
+#define FROM_HIGH(i)                                                                                                   \
+  { ~0ull >> (i), ~0ull }
+#define FROM_LOW(i)                                                                                                    \
+  { 0, ~0ull >> (i) }
 #define EIGHT(of, i) of(i), of(i + 1), of(i + 2), of(i + 3), of(i + 4), of(i + 5), of(i + 6), of(i + 7)
 #define WORD(of)                                                                                                       \
   EIGHT(of, 0), EIGHT(of, 8), EIGHT(of, 16), EIGHT(of, 24), EIGHT(of, 32), EIGHT(of, 40), EIGHT(of, 48), EIGHT(of, 56)
