@@ -1,6 +1,7 @@
 """The wheel: installs alone into a clean venv, brings one name, and runs an engine with no torch near."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -74,15 +75,47 @@ def test_the_wheel_carries_the_built_in_arm_and_the_engine(wheel):
     assert any(name.startswith("edgekin/_ek.") for name in names)
 
 
-def test_a_clean_venv_runs_an_engine_without_torch(wheel, tmp_path):
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    python = venv / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([str(python), "-c", RUN_AN_ENGINE], capture_output=True, text=True, cwd=tmp_path, env=env)
+def clean_environment():
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
+def run_an_engine(interpreter, wheel, folder):
+    """Install the wheel into a venv of this interpreter and run an engine there; return the venv."""
+    venv = folder / "venv"
+    subprocess.run([interpreter, "-m", "venv", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    done = subprocess.run(
+        [python, "-c", RUN_AN_ENGINE], capture_output=True, text=True, cwd=folder, env=clean_environment()
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ran")
+    return venv
+
+
+def interpreters(version):
+    """Return the interpreters of this version on PATH and in pyenv that work (a pyenv shim may not)."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python{version}"))]
+    return [
+        str(path)
+        for path in candidates
+        if path and subprocess.run([path, "-c", "import venv"], capture_output=True).returncode == 0
+    ]
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_wheel_runs_on_every_supported_python(wheel, tmp_path, version):
+    """One wheel serves them all: the C extension keeps to the stable ABI."""
+    found = interpreters(version)
+    if not found:
+        pytest.skip(f"no python{version} on PATH or in pyenv: pyenv install {version}")
+    run_an_engine(found[0], wheel, tmp_path)
+
+
+def test_a_clean_venv_runs_an_engine_without_torch(wheel, tmp_path):
+    venv = run_an_engine(sys.executable, wheel, tmp_path)
+    env = clean_environment()
     train = subprocess.run(
         [str(venv / "bin" / "edgekin"), "train"], capture_output=True, text=True, cwd=tmp_path, env=env
     )
