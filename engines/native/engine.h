@@ -82,6 +82,32 @@ typedef struct {
   const ek_group *groups;
 } ek_dot;
 
+/* A linear layer behind a ReLU: most of its inputs are zero, so its weights lie by input and only the columns of the
+ * others are read, two at a time. INT8 only. */
+enum { EK_CHUNK = 64 }; /* outputs whose sums stay in registers */
+
+typedef struct {
+  uint32_t pair;         /* four bytes: the two values, twice */
+  int32_t first, second; /* their inputs */
+} ek_active;
+
+typedef struct {
+  const int8_t *in;
+  int8_t *out;
+  int32_t n_in, n_blocks;
+  const int32_t *places;  /* (n_in) element offsets from in */
+  const int8_t *weights;  /* [chunk][input][EK_CHUNK], zero beyond the last block */
+  const int32_t *bias;    /* (8 * n_blocks), padded to whole chunks */
+  const int32_t *mult;    /* the same */
+  const int32_t *out_off; /* (n_blocks) element offset of each block of 8 outputs from out */
+  int32_t shift, relu;
+  ek_active *active; /* (n_in / 2 + 1) scratch */
+  int32_t *ends;     /* (n_in + 1) scratch: where runs of pairs end whose 16-bit sums are exact */
+} ek_columns;
+
+/* Lists the inputs that are not zero; returns the number of runs. */
+int ek_columns_gather(const ek_columns *columns);
+
 typedef struct {
   ek_map in, out; /* channels last */
   const ek_tap *ty, *tx;
@@ -91,6 +117,7 @@ typedef struct {
 typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
+  void (*columns_int8)(const void *ek_columns_args);
   void (*resize_fp32)(const void *ek_resize_args);
   void (*resize_int8)(const void *ek_resize_args);
 } ek_kernels;
