@@ -10,22 +10,33 @@
 #define JOINT_MAX_RAD 1e4f
 #define HUGE_PAGE (INT64_C(2) << 20)
 
-void *ek_pool(ek_engine *e, int64_t bytes) {
-  bytes = (bytes + 127) / 64 * 64; /* one spare line, so that a vector load at the end stays inside */
-  if (bytes > EK_POOL_BYTES - e->pool_bytes || e->n_blocks == EK_MAX_BLOCKS)
-    return NULL;
-  int big = bytes >= HUGE_PAGE / 2;
-  if (big)
-    bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-  void *p = aligned_alloc(big ? HUGE_PAGE : 64, (size_t)bytes);
+/* A new slab that holds at least so many bytes. */
+static char *slab(ek_engine *e, int64_t bytes) {
+  bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  char *p = e->n_slabs < EK_MAX_SLABS ? aligned_alloc(HUGE_PAGE, (size_t)bytes) : NULL;
   if (!p)
     return NULL;
 #ifdef MADV_HUGEPAGE
-  if (big) /* a hint: a linear layer streams its weights, and page walks cost it a third */
-    madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+  /* A hint: after a pause the page tables are out of the caches, and walking them costs more than the data. */
+  madvise(p, (size_t)bytes, MADV_HUGEPAGE);
 #endif
   memset(p, 0, (size_t)bytes);
-  e->blocks[e->n_blocks++] = p;
+  e->slabs[e->n_slabs++] = p;
+  e->slab_left = bytes;
+  return p;
+}
+
+void *ek_pool(ek_engine *e, int64_t bytes) {
+  bytes = (bytes + 127) / 64 * 64; /* one spare line, so that a vector load at the end stays inside */
+  if (bytes > EK_POOL_BYTES - e->pool_bytes)
+    return NULL;
+  if (bytes > e->slab_left && !(e->slab_next = slab(e, bytes))) {
+    e->slab_left = 0;
+    return NULL;
+  }
+  void *p = e->slab_next;
+  e->slab_next += bytes;
+  e->slab_left -= bytes;
   e->pool_bytes += bytes;
   return p;
 }
@@ -115,8 +126,8 @@ ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *
 void ek_engine_close(ek_engine *e) {
   if (!e)
     return;
-  for (int i = 0; i < e->n_blocks; i++)
-    free(e->blocks[i]);
+  for (int i = 0; i < e->n_slabs; i++)
+    free(e->slabs[i]);
   free(e);
 }
 

@@ -9,9 +9,9 @@
 #include "model.h"
 #include "edgekin.h"
 
-#define EK_MAX_OPS 320     /* a transposed convolution is up to 64 of them (stride 8); most are one */
-#define EK_MAX_BLOCKS 2048 /* allocations of one engine */
+#define EK_MAX_OPS 320 /* a transposed convolution is up to 64 of them (stride 8); most are one */
 #define EK_POOL_BYTES (INT64_C(1) << 31)
+#define EK_MAX_SLABS 1024
 
 typedef struct {
   void (*run)(const void *args);
@@ -33,9 +33,9 @@ struct ek_engine {
   ek_map logits; /* planar (V, H, W), float or int8 */
   float logit_scale;
   double softplus[256], square[256], cross[256]; /* of int8 logit i - 128: softplus(l), p^2, 1 - 2 p */
-  void *blocks[EK_MAX_BLOCKS];
-  int n_blocks;
-  int64_t pool_bytes;
+  char *slabs[EK_MAX_SLABS], *slab_next;         /* memory of whole huge pages, handed out from the front */
+  int n_slabs;
+  int64_t slab_left, pool_bytes;
 };
 
 /* One axis of a bilinear resize. */
