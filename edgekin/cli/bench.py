@@ -29,7 +29,9 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.option("--camera-hz", type=float, default=0.0, help="Rate of the simulated camera.  [default: as --hz]")
 @click.option("--mode", type=click.Choice(["event", "timer"]), default="event", show_default=True,
               help="event: wake on a frame; timer: wake at every deadline.")
-@click.option("--spin-us", type=float, default=0.0, help="Timer mode: busy-wait this long before a deadline.")
+@click.option("--spin-us", type=float, default=-1.0,
+              help="Rise this long before a frame or deadline is due, warm the caches and busy-wait; 0: do not.  "
+                   "[default: a quarter of the period, at most 250]")
 @click.option("--cpu", type=int, default=-2, help="Pin the loop to this CPU; -1: do not.  [default: the last CPU]")
 @click.option("--fifo", "fifo_priority", type=int, default=40, show_default=True,
               help="SCHED_FIFO priority; 0: leave the policy.")

@@ -34,7 +34,7 @@ class LoopConfig:
     hz: float = 1000.0
     duration_s: float = 10.0  # 0: until stop()
     mode: str = "event"  # event: wake on a frame; timer: wake at every deadline
-    spin_us: float = 0.0  # timer mode: busy-wait this long before a deadline
+    spin_us: float = 0.0  # rise this long before a frame or deadline is due, warm the caches, busy-wait
     cpu: int = -1  # pin to this CPU; -1: do not
     fifo_priority: int = 40  # below the 50 of a controller, which a monitor must not preempt; 0: leave the policy
     lock_memory: bool = True

@@ -18,6 +18,15 @@ typedef struct {
   cpu_set_t cpus;
 } ek_thread_saved;
 
+/* Inside a busy wait: leaves the core's resources to its other hardware thread. */
+static inline void ek_cpu_relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 void ek_thread_use_now(ek_thread_use *use);
 void ek_thread_sleep_until(int64_t deadline_ns);
 /* Asks for what the config wants and notes in stats->got_* what was permitted. */

@@ -238,7 +238,7 @@ typedef struct {
   double hz;
   int64_t duration_ns;  /* 0: until ek_loop_stop */
   int mode;             /* EK_MODE_* */
-  int64_t spin_ns;      /* busy-wait this long before a deadline (timer mode) */
+  int64_t spin_ns;      /* rise this long before a frame or deadline is due, warm the caches, busy-wait; 0: do not */
   int cpu;              /* pin to this CPU; -1: do not */
   int fifo_priority;    /* SCHED_FIFO priority; 0: leave the policy */
   int lock_memory;      /* mlockall */

@@ -71,11 +71,12 @@ class Publisher(threading.Thread):
         self.join()
 
 
+@pytest.mark.parametrize("spin_us", [0.0, 250.0])
 @pytest.mark.parametrize("mode", ["event", "timer"])
-def test_damage_is_found_and_nothing_before_it(engine, ring, mode):
+def test_damage_is_found_and_nothing_before_it(engine, ring, mode, spin_us):
     writer, reader = ring
     broken = threading.Event()
-    loop = Loop(engine, reader, detector(), settings(mode=mode))
+    loop = Loop(engine, reader, detector(), settings(mode=mode, spin_us=spin_us))
     with loop, Publisher(writer, lambda i: (JOINTS, FULL, FRAME_DAMAGED) if broken.is_set() else (JOINTS, EMPTY, 0)):
         loop.start()
         until(lambda: loop.verdict().name == "healthy")
