@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "Collect joint angles and silhouettes, simulated or imported.",
     "train": "Train a self-model and score it beside its floors.",
     "compile": "Quantize and compile a trained run into a bundle.",
+    "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "evaluate": "Score a run or a bundle on a dataset.",
 }

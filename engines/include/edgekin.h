@@ -121,6 +121,31 @@ int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *sco
 int ek_isa_supported(int isa);
 int ek_isa_best(void);
 
+/* ---- profile (engines/native): where the time of an engine goes, and what this core could do
+ * ------------------------------------------ */
+
+/* One layer of the weight file. Bytes are those of the canonical layout: what any engine has to move at least. */
+typedef struct {
+  int32_t kind, relu;          /* kind: docs/formats.md, weight file */
+  int32_t in_c, in_h, in_w;    /* channels, rows, columns */
+  int32_t out_c, out_h, out_w; /* channels, rows, columns */
+  int32_t n_ops;               /* operations of the plan; 0: another layer's operations do its work */
+  int64_t macs, weight_bytes;
+  int64_t map_bytes; /* input and output */
+} ek_layer_info;
+
+int ek_engine_layer(const ek_engine *engine, int layer, ek_layer_info *info);
+/* Runs ticks frames at joints (n_joints) rad with a clock between the operations. ns (ticks, n_layers + 1): of each
+ * layer; the last column of the scoring, 0 without masks (NULL, or as for ek_engine_score). */
+int ek_engine_profile(ek_engine *engine, const float *joints, const uint8_t *masks, int ticks, int32_t *ns);
+
+/* Measured here and now on the calling thread's CPU, the best of many short turns within budget_ns.
+ * Multiply-accumulates per ns (10^9/s) with every operand in registers, in the instruction mix of the engine's kernels;
+ * negative ek_status. */
+double ek_roofline_gmacs(int isa, int precision, int64_t budget_ns);
+/* Bytes per ns (GB/s) of reading a buffer of so many bytes again and again; it is allocated and freed here. */
+double ek_roofline_read_gb_s(int64_t buffer_bytes, int64_t budget_ns);
+
 /* ---- histogram and clock (engines/core) ----------------------------------------------------------------------------
  */
 

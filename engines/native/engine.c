@@ -44,6 +44,7 @@ void *ek_pool(ek_engine *e, int64_t bytes) {
 int ek_push(ek_engine *e, void (*run)(const void *), const void *args) {
   if (!args || e->n_ops == EK_MAX_OPS)
     return EK_E_MEMORY;
+  e->op_layer[e->n_ops] = (int16_t)e->planning;
   e->ops[e->n_ops++] = (ek_op){run, args};
   return EK_OK;
 }
@@ -112,6 +113,8 @@ ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *
   *status = model && e ? ek_model_parse(blob, blob_bytes, model) : EK_E_MEMORY;
   if (*status == EK_OK)
     *status = plan(e, model, isa == EK_ISA_AUTO ? ek_isa_best() : isa);
+  if (*status == EK_OK)
+    ek_profile_prepare(e, model);
   free(model);
   if (*status != EK_OK) {
     ek_engine_close(e);

@@ -29,6 +29,9 @@ struct ek_engine {
   ek_engine_info info;
   ek_op ops[EK_MAX_OPS];
   int n_ops;
+  int planning;                 /* layer whose operations are being pushed */
+  int16_t op_layer[EK_MAX_OPS]; /* the layer that an operation belongs to */
+  ek_layer_info layers[EK_MAX_LAYERS];
   float joints[EK_MAX_JOINTS];
   ek_map logits; /* planar (V, H, W), float or int8 */
   float logit_scale;
@@ -140,5 +143,6 @@ void ek_move_reshape(const void *args); /* keeps the canonical order of elements
 void ek_move_shuffle(const void *args); /* torch.nn.PixelShuffle by factor */
 
 void ek_score_prepare(ek_engine *engine);
+void ek_profile_prepare(ek_engine *engine, const ek_model *model);
 
 #endif

@@ -233,11 +233,8 @@ static int read_header(const uint8_t *b, size_t bytes, ek_model *m) {
 static void count(ek_model *m, const ek_layer *l) {
   if (!ek_has_weights(l))
     return;
-  int64_t window = l->kind == EK_LINEAR ? 1 : (int64_t)l->kernel * l->kernel;
-  int64_t n = l->out.c * ek_fan_in(l) * window;
-  ek_shape at = l->kind == EK_CONVT ? l->in : l->out;
-  m->parameters += n + l->out.c;
-  m->macs += n * (l->kind == EK_LINEAR ? 1 : (int64_t)at.h * at.w);
+  m->parameters += ek_layer_weights(l) + l->out.c;
+  m->macs += ek_layer_macs(l);
 }
 
 int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {

@@ -61,6 +61,15 @@ static inline int64_t ek_fan_in(const ek_layer *l) {
   return l->kind == EK_LINEAR ? ek_elements(l->in) : l->in.c;
 }
 
+static inline int64_t ek_layer_weights(const ek_layer *l) {
+  int64_t window = l->kind == EK_LINEAR ? 1 : (int64_t)l->kernel * l->kernel;
+  return ek_has_weights(l) ? l->out.c * ek_fan_in(l) * window : 0;
+}
+static inline int64_t ek_layer_macs(const ek_layer *l) {
+  ek_shape at = l->kind == EK_CONVT ? l->in : l->out;
+  return ek_layer_weights(l) * (l->kind == EK_LINEAR ? 1 : (int64_t)at.h * at.w);
+}
+
 /* Index in the canonical weight order; linear has ky = kx = 0. */
 static inline int64_t ek_weight_index(const ek_layer *l, int64_t o, int64_t i, int ky, int kx) {
   if (l->kind == EK_LINEAR)

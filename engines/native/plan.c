@@ -114,6 +114,7 @@ int ek_plan_vector(ek_engine *e, const ek_model *m, const ek_kernels *kernels) {
   int negative = 1;
   ek_map map = {0};
   for (int i = 0; i < m->n_layers; i++) {
+    e->planning = i;
     int status = push_layer(e, m, i, &map, negative, kernels);
     if (status)
       return status;

@@ -180,6 +180,7 @@ int ek_plan_scalar(ek_engine *e, const ek_model *m) {
   void *in = NULL;
   for (int i = 0; i < m->n_layers; i++) {
     const ek_layer *l = &m->layers[i];
+    e->planning = i;
     void *out = ek_pool(e, ek_elements(l->out) * bytes);
     if (!out)
       return EK_E_MEMORY;
