@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +40,12 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, isa: str, 
     result = profile_bundle(bundle or latest_bundle(), isa, ticks, cpu)
     if json_path is not None:
         write_json(json_path, result.to_json())
-    console = Console(soft_wrap=True)
+    # The table is wider than the 80 columns that rich takes for a pipe.
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     console.print(_table(result))
     roofline, found = result.profile.roofline, result.profile
-    console.print(f"one frame, joint angles to score: {found.frame_p50_us:.1f} us p50 without clocks between the layers; "
-                  f"{found.ideal_us:.1f} us at the roofline: {found.roofline_share:.0%} of it reached")
+    console.print(f"one frame, joint angles to score: {found.frame_p50_us:.1f} us p50 without clocks between the "
+                  f"layers; {found.ideal_us:.1f} us at the roofline: {found.roofline_share:.0%} of it reached")
     console.print(f"roofline: {roofline.gmacs:.1f} GMAC/s ({found.precision}, {found.isa}), weights "
                   f"{roofline.weights_gb_s:.1f} GB/s, feature maps {roofline.maps_gb_s:.1f} GB/s")
 

@@ -181,6 +181,49 @@ static void arguments_are_guarded(const uint8_t *blob, size_t bytes) {
   ek_engine_close(NULL);
 }
 
+/* Timed operation by operation, the engine computes what it computes otherwise, and the layers add up to the whole. */
+static void profile_covers_every_layer(const uint8_t *blob, size_t bytes) {
+  enum { TICKS = 5 };
+  static float before[1000], after[1000];
+  static uint8_t mask[2 * 20 * 4];
+  const float q[3] = {0.3f, -0.2f, 1.0f};
+  for (int isa = EK_ISA_AUTO; isa <= EK_ISA_SCALAR; isa++) {
+    ek_engine *e = ek_engine_open(blob, bytes, isa, NULL);
+    ek_engine_info info;
+    ek_layer_info layer;
+    int32_t ns[TICKS][LAYERS + 1];
+    CHECK(e && ek_engine_describe(e, &info) == EK_OK);
+    CHECK(ek_engine_run(e, q) == EK_OK && ek_engine_logits(e, before) == EK_OK);
+    CHECK(ek_engine_profile(e, q, mask, TICKS, &ns[0][0]) == EK_OK && ek_engine_logits(e, after) == EK_OK);
+    CHECK(!memcmp(before, after, sizeof before));
+    int64_t macs = 0, total = 0;
+    for (int i = 0; i < LAYERS; i++) {
+      CHECK(ek_engine_layer(e, i, &layer) == EK_OK && layer.kind == NET[i].kind && layer.out_c == NET[i].out[0]);
+      macs += layer.macs;
+      for (int t = 0; t < TICKS; t++) {
+        CHECK(ns[t][i] >= 0 && (layer.n_ops > 0 || ns[t][i] == 0));
+        total += ns[t][i];
+      }
+    }
+    CHECK(macs == info.macs && total > 0 && ns[0][LAYERS] > 0);
+    CHECK(ek_engine_profile(e, q, NULL, TICKS, &ns[0][0]) == EK_OK && ns[TICKS - 1][LAYERS] == 0);
+    CHECK(ek_engine_layer(e, LAYERS, &layer) == EK_E_ARGUMENT && ek_engine_layer(e, -1, &layer) == EK_E_ARGUMENT);
+    CHECK(ek_engine_profile(e, q, mask, 0, &ns[0][0]) == EK_E_ARGUMENT);
+    ek_engine_close(e);
+  }
+}
+
+static void rooflines_are_measured(void) {
+  for (int isa = EK_ISA_AUTO; isa <= EK_ISA_NEON; isa++)
+    for (int precision = 0; precision < 2; precision++) {
+      double gmacs = ek_roofline_gmacs(isa, precision, 0);
+      CHECK(ek_isa_supported(isa) ? gmacs > 0 : gmacs == EK_E_UNSUPPORTED);
+    }
+  CHECK(ek_roofline_gmacs(EK_ISA_AUTO, 7, 0) == EK_E_ARGUMENT && ek_roofline_gmacs(99, 0, 0) == EK_E_UNSUPPORTED);
+  CHECK(ek_roofline_read_gb_s(4096, 0) > 0 && ek_roofline_read_gb_s(1000, 0) > 0);
+  CHECK(ek_roofline_read_gb_s(100, 0) == EK_E_ARGUMENT && ek_roofline_read_gb_s(INT64_C(1) << 40, 0) == EK_E_ARGUMENT);
+}
+
 static void statuses_have_names(void) {
   for (int i = 0; i < ek_status_count(); i++)
     CHECK(strcmp(ek_status_name(-i), "EK_E_UNKNOWN") && strlen(ek_status_text(-i)) > 1);
@@ -193,8 +236,10 @@ int main(void) {
     size_t bytes = build(blob, int8);
     kernels_agree(blob, bytes, int8);
     arguments_are_guarded(blob, bytes);
+    profile_covers_every_layer(blob, bytes);
     hostile_files_are_refused(blob, bytes);
   }
+  rooflines_are_measured();
   statuses_have_names();
   puts("engine: ok");
   return 0;
