@@ -68,31 +68,38 @@ def _targets(options: CollectOptions) -> NDArray[np.float64]:
 
 
 _Piece = tuple[NDArray[np.float64], NDArray[np.uint8], "NDArray[np.float32] | None"]
-_options: CollectOptions  # of a worker process, set once when it starts
+
+
+class _Collector:
+    """What a process needs to make chunks, opened once: a scene of large meshes takes longer to build than a chunk."""
+
+    def __init__(self, options: CollectOptions) -> None:
+        self.options, self.renderer = options, Renderer(options.spec)
+
+    def chunk(self, number: int, targets: NDArray[np.float64], start: NDArray[np.float64]) -> tuple[int, _Piece]:
+        """Physics, camera, noise; everything random follows from the seed and the chunk's number."""
+        options = self.options
+        true = simulate(options.spec, targets, STEPS, start, jump=options.excitation == "sobol")
+        packed = self.renderer.masks(true)
+        depth = self.renderer.depth(true) if options.depth else None
+        rng = np.random.default_rng([options.seed, number])
+        measured = true + options.encoder_noise_rad * rng.standard_normal(true.shape)
+        if options.mask_noise > 0:
+            flips = rng.random((*packed.shape[:3], options.spec.cameras[0].width)) < options.mask_noise
+            packed = packed ^ np.packbits(flips, axis=-1)
+        return number, (measured, packed, depth)
+
+
+_collector: _Collector  # of a worker process, set once when it starts
 
 
 def _start_worker(options: CollectOptions) -> None:
-    global _options
-    _options = options
+    global _collector
+    _collector = _Collector(options)
 
 
 def _work(number: int, targets: NDArray[np.float64], start: NDArray[np.float64]) -> tuple[int, _Piece]:
-    return number, _collect_piece(_options, number, targets, start)
-
-
-def _collect_piece(options: CollectOptions, number: int, targets: NDArray[np.float64],
-                   start: NDArray[np.float64]) -> _Piece:
-    """One chunk: physics, camera, noise; everything random follows from the seed and the chunk's number."""
-    true = simulate(options.spec, targets, STEPS, start, jump=options.excitation == "sobol")
-    with Renderer(options.spec) as renderer:
-        packed = renderer.masks(true)
-        depth = renderer.depth(true) if options.depth else None
-    rng = np.random.default_rng([options.seed, number])
-    measured = true + options.encoder_noise_rad * rng.standard_normal(true.shape)
-    if options.mask_noise > 0:
-        width = options.spec.cameras[0].width
-        packed = packed ^ np.packbits(rng.random((*packed.shape[:3], width)) < options.mask_noise, axis=-1)
-    return measured, packed, depth
+    return _collector.chunk(number, targets, start)
 
 
 def _pieces(options: CollectOptions, targets: NDArray[np.float64]) -> Iterator[tuple[int, _Piece]]:
@@ -100,8 +107,8 @@ def _pieces(options: CollectOptions, targets: NDArray[np.float64]) -> Iterator[t
             for first in range(0, len(targets), CHUNK)]
     workers = min(options.workers or os.cpu_count() or 1, len(jobs))
     if workers == 1:
-        for number, part, start in jobs:
-            yield number, _collect_piece(options, number, part, start)
+        collector = _Collector(options)
+        yield from (collector.chunk(*job) for job in jobs)
         return
     # spawn: a fork of a process with threads (torch, BLAS) may hang.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (options,)) as pool:
