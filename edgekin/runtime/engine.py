@@ -35,12 +35,19 @@ class EngineInfo:
     arena_bytes: int  # packed weights and feature maps in memory
 
 
+#: Pixels of a block of `Engine.blocks`, per axis.
+BLOCK = int(lib.EK_BLOCK)
+BLOCK_DTYPE = np.dtype({"names": ["nll", "squared_err", "entropy", "predicted", "observed", "intersection"],
+                        "formats": ["<f8"] * 3 + ["<i4"] * 3, "itemsize": ffi.sizeof("ek_block_score")})
+
+
 @dataclass(frozen=True)
 class Score:
     """How well the prediction explains an observed mask; sums over all views."""
 
     nll: float  # nats
     squared_err: float  # sum of (probability - observed)^2
+    entropy: float  # of the prediction, nats
     n_pixels: int
     intersection: int  # pixels predicted and observed
     union: int  # pixels predicted or observed
@@ -149,7 +156,19 @@ class Engine:
         s = ffi.new("ek_score *")
         pointer = ffi.cast("const uint8_t *", ffi.from_buffer(masks))
         check(lib.ek_engine_score(self.handle, pointer, s), "cannot score the mask")
-        return Score(s.nll, s.squared_err, s.n_pixels, s.intersection, s.union_)
+        return Score(s.nll, s.squared_err, s.entropy, s.n_pixels, s.intersection, s.union_)
+
+    def blocks(self) -> NDArray[Any]:
+        """Return where the last score came from.
+
+        Returns:
+            (V, ceil(H / BLOCK), ceil(W / BLOCK)) structured: nll, squared_err and entropy in nats or squared probability,
+            predicted, observed and intersection in pixels, summed over blocks of BLOCK x BLOCK pixels.
+        """
+        v, h, w = self.shape
+        out = np.zeros((v, -(-h // BLOCK), -(-w // BLOCK)), dtype=BLOCK_DTYPE)
+        check(lib.ek_engine_blocks(self.handle, ffi.cast("ek_block_score *", ffi.from_buffer(out))), "cannot read blocks")
+        return out
 
     def predict(self, q: NDArray[Any]) -> NDArray[np.float32]:
         """Return the logits (N, V, H, W) float32 for joint angles q (N, J) rad, frame by frame through the C engine."""

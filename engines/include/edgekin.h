@@ -102,9 +102,17 @@ typedef struct {
 typedef struct {
   double nll;         /* negative log-likelihood of the observed mask, nats, summed over pixels */
   double squared_err; /* sum over pixels of (probability - observed)^2 */
+  double entropy;     /* of the prediction, nats, summed over pixels: how unsure the model is by itself */
   int32_t n_pixels;
   int32_t intersection, union_; /* pixels of (probability > 0.5) and observed: IoU = intersection / union_ */
 } ek_score;
+
+/* The same for a block of EK_BLOCK x EK_BLOCK pixels; those at the right and lower edge may be smaller. */
+#define EK_BLOCK 8
+typedef struct {
+  double nll, squared_err, entropy;
+  int32_t predicted, observed, intersection; /* pixels */
+} ek_block_score;
 
 /* blob: a weight file (docs/formats.md) already in memory; validated whole, copied and packed for the ISA. */
 ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *status);
@@ -118,6 +126,8 @@ int ek_engine_logits(const ek_engine *engine, float *logits);
 int ek_engine_logits_int8(const ek_engine *engine, int8_t *logits, float *scale);
 /* masks (n_views, height * row_bytes) bit-packed: the observation that the last run is compared with. */
 int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *score);
+/* blocks (n_views, ceil(height / EK_BLOCK), ceil(width / EK_BLOCK)): where the last score came from. */
+int ek_engine_blocks(const ek_engine *engine, ek_block_score *blocks);
 int ek_isa_supported(int isa);
 int ek_isa_best(void);
 

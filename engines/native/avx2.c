@@ -7,11 +7,8 @@
 #include "engine.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "avx2.h"
 #include <string.h>
-
-#define TARGET __attribute__((target("avx2,fma")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
 
 /* Walks the output pixels in rows, giving the next pixel's input and output. */
 typedef struct {
@@ -62,19 +59,6 @@ INLINE void accumulate(const int8_t *x, const int32_t *places, const int8_t *w, 
       t = _mm256_add_epi16(t, products(v[i], m[i], w + 32 * (i * B + b), negative));
     acc[b] = _mm256_add_epi32(acc[b], _mm256_madd_epi16(t, _mm256_set1_epi16(1)));
   }
-}
-
-/* (acc * mult + 2^(shift-1)) >> shift of 8 channels, clipped. The low 32 bits of a logical 64-bit shift by at most 32
- * are those of the arithmetic one, and the loader has proved that the value fits into them. */
-INLINE __m128i requantize(__m256i acc, const int32_t *mult, int by, int relu) {
-  __m256i m = _mm256_loadu_si256((const __m256i *)mult), round = _mm256_set1_epi64x(INT64_C(1) << (by - 1));
-  __m128i shift = _mm_cvtsi32_si128(by);
-  __m256i even = _mm256_add_epi64(_mm256_mul_epi32(acc, m), round);
-  __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(acc, 32), _mm256_srli_epi64(m, 32)), round);
-  odd = _mm256_slli_epi64(_mm256_srl_epi64(odd, shift), 32);
-  __m256i y = _mm256_blend_epi32(_mm256_srl_epi64(even, shift), odd, 0xAA);
-  __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
-  return _mm_max_epi8(_mm_packs_epi16(words, words), _mm_set1_epi8(relu ? 0 : -127));
 }
 
 INLINE void tile_int8(const ek_dot *d, const ek_group *g, const walk *at, int P, int B, int negative) {
@@ -160,42 +144,47 @@ INLINE void add_pair(const int8_t *first, const int8_t *second, __m256i values, 
   *high = _mm256_add_epi16(*high, _mm256_maddubs_epi16(values, _mm256_unpackhi_epi8(a, b)));
 }
 
-INLINE void widen_sums(int32_t *acc, __m256i sums) {
-  __m256i *a = (__m256i *)acc, *b = (__m256i *)(acc + 16);
-  *a = _mm256_add_epi32(*a, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
-  *b = _mm256_add_epi32(*b, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
+INLINE void widen_sums(__m256i *acc, __m256i sums) {
+  acc[0] = _mm256_add_epi32(acc[0], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
+  acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
+}
+
+/* Blocks b to b + 7, whose weights begin at w. */
+TARGET static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w) {
+  __m256i acc[EK_CHUNK / 8];
+  const ek_active *a = c->active;
+#pragma GCC unroll 8
+  for (int k = 0; k < EK_CHUNK / 8; k++)
+    acc[k] = _mm256_load_si256((const __m256i *)(c->bias + 8 * (b + k)));
+  for (int run = 0; run < runs; run++) {
+    __m256i l0 = _mm256_setzero_si256(), h0 = l0, l1 = l0, h1 = l0;
+    for (const ek_active *end = c->active + c->ends[run]; a < end; a++) {
+      const int8_t *first = w + a->first, *second = w + a->second;
+      __m256i values = _mm256_set1_epi32((int32_t)a->pair);
+      /* The same columns of the next chunk: more streams than the machine follows by itself. */
+      __builtin_prefetch(first + EK_CHUNK);
+      __builtin_prefetch(second + EK_CHUNK);
+      add_pair(first, second, values, &l0, &h0);
+      add_pair(first + 32, second + 32, values, &l1, &h1);
+    }
+    widen_sums(acc, l0);
+    widen_sums(acc + 1, h0);
+    widen_sums(acc + 4, l1);
+    widen_sums(acc + 5, h1);
+  }
+  const int32_t *mult = c->mult + 8 * b, *off = c->out_off + b;
+  int n = c->n_blocks - b;
+#pragma GCC unroll 8
+  for (int k = 0; k < EK_CHUNK / 8; k++)
+    if (k < n)
+      _mm_storel_epi64((__m128i *)(c->out + off[k]), requantize(acc[k], mult + 8 * k, c->shift, c->relu));
 }
 
 TARGET static void columns_int8(const void *args) {
   const ek_columns *c = args;
   int runs = ek_columns_gather(c);
-  int64_t next = (int64_t)c->n_in * EK_CHUNK;
-  const int8_t *w = c->weights;
-  _Alignas(32) int32_t acc[EK_CHUNK];
-  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8, w += next) {
-    memcpy(acc, c->bias + 8 * b, sizeof acc);
-    for (int run = 0, i = 0; run < runs; run++) {
-      __m256i l0 = _mm256_setzero_si256(), h0 = l0, l1 = l0, h1 = l0;
-      for (; i < c->ends[run]; i++) {
-        const int8_t *first = w + (int64_t)c->active[i].first * EK_CHUNK;
-        const int8_t *second = w + (int64_t)c->active[i].second * EK_CHUNK;
-        __m256i values = _mm256_set1_epi32((int32_t)c->active[i].pair);
-        __builtin_prefetch(first +
-                           next); /* the same columns of the next chunk: scattered lines, which no one foretells */
-        __builtin_prefetch(second + next);
-        add_pair(first, second, values, &l0, &h0);
-        add_pair(first + 32, second + 32, values, &l1, &h1);
-      }
-      widen_sums(acc, l0);
-      widen_sums(acc + 8, h0);
-      widen_sums(acc + 32, l1);
-      widen_sums(acc + 40, h1);
-    }
-    for (int k = 0; k < EK_CHUNK / 8 && b + k < c->n_blocks; k++)
-      _mm_storel_epi64(
-          (__m128i *)(c->out + c->out_off[b + k]),
-          requantize(_mm256_load_si256((const __m256i *)(acc + 8 * k)), c->mult + 8 * (b + k), c->shift, c->relu));
-  }
+  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8)
+    columns_chunk(c, runs, b, c->weights + 8 * (int64_t)b);
 }
 
 /* ---- FP32
@@ -322,5 +311,5 @@ TARGET static void blend_fp32(const ek_resize *r, int y, const float *a, const f
 RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
-const ek_kernels ek_kernels_avx2 = {dot_fp32, dot_int8, columns_int8, resize_fp32, resize_int8};
+const ek_kernels ek_kernels_avx2 = {dot_fp32, dot_int8, columns_int8, ek_avx2_scatter_int8, resize_fp32, resize_int8};
 #endif

@@ -116,13 +116,14 @@ ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *
   if (*status == EK_OK)
     ek_profile_prepare(e, model);
   free(model);
+  if (*status == EK_OK)
+    *status = ek_score_prepare(e);
   if (*status != EK_OK) {
     ek_engine_close(e);
     return NULL;
   }
   e->info.weight_bytes = (int64_t)blob_bytes;
   e->info.arena_bytes = e->pool_bytes;
-  ek_score_prepare(e);
   return e;
 }
 

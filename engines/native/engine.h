@@ -25,6 +25,9 @@ typedef struct {
   int32_t channel, pixel, row;
 } ek_map;
 
+/* Packed sums of pixels: score.c. */
+typedef uint64_t ek_pixels __attribute__((vector_size(16)));
+
 struct ek_engine {
   ek_engine_info info;
   ek_op ops[EK_MAX_OPS];
@@ -35,8 +38,13 @@ struct ek_engine {
   float joints[EK_MAX_JOINTS];
   ek_map logits; /* planar (V, H, W), float or int8 */
   float logit_scale;
-  double softplus[256], square[256], cross[256]; /* of int8 logit i - 128: softplus(l), p^2, 1 - 2 p */
-  char *slabs[EK_MAX_SLABS], *slab_next;         /* memory of whole huge pages, handed out from the front */
+  /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
+  int block_rows, block_columns;         /* of all views */
+  ek_pixels *pixels, *sums;              /* INT8: (2, 256) what a pixel of logit i - 128 adds; (rows, columns) */
+  double nll_unit;                       /* INT8: fixed-point steps in a nat */
+  ek_block_score *blocks;                /* FP32: (rows, columns) */
+  void *partials;                        /* FP32: (columns) scratch */
+  char *slabs[EK_MAX_SLABS], *slab_next; /* memory of whole huge pages, handed out from the front */
   int n_slabs;
   int64_t slab_left, pool_bytes;
 };
@@ -91,15 +99,15 @@ enum { EK_CHUNK = 64 }; /* outputs whose sums stay in registers */
 
 typedef struct {
   uint32_t pair;         /* four bytes: the two values, twice */
-  int32_t first, second; /* their inputs */
+  int32_t first, second; /* where their inputs' weights begin */
 } ek_active;
 
 typedef struct {
   const int8_t *in;
   int8_t *out;
-  int32_t n_in, n_blocks;
+  int32_t n_in, n_blocks, input_bytes;
   const int32_t *places;  /* (n_in) element offsets from in */
-  const int8_t *weights;  /* [chunk][input][EK_CHUNK], zero beyond the last block */
+  const int8_t *weights;  /* [input][8 * n_blocks in whole chunks], zero beyond the last block */
   const int32_t *bias;    /* (8 * n_blocks), padded to whole chunks */
   const int32_t *mult;    /* the same */
   const int32_t *out_off; /* (n_blocks) element offset of each block of 8 outputs from out */
@@ -111,6 +119,33 @@ typedef struct {
 /* Lists the inputs that are not zero; returns the number of runs. */
 int ek_columns_gather(const ek_columns *columns);
 
+/* A 3x3 convolution behind a ReLU: most of its inputs are zero, so each input pixel adds the products of its other
+ * channels, two at a time, to the 3 x 3 output pixels that see it. INT8 only. The sums have a margin: those of output
+ * pixel (y, x) are kept at (y + 2 - pad, x + 2 - pad). */
+enum { EK_PAIRS = 28, EK_PAIR_WEIGHTS = 9 * 8 * 2 }; /* of 8 channels; places x outputs x channels */
+
+/* How the channels that a mask of 8 bits names go in pairs. */
+typedef struct {
+  uint8_t control[16]; /* byte shuffle of 8 16-bit values: two for each pair; 255: zero */
+  uint16_t offset[4];  /* of a pair's weights */
+  int32_t n, unused;
+} ek_pairing;
+
+typedef struct {
+  ek_map in, out; /* channels last */
+  int32_t in_groups, out_blocks;
+  const int16_t *weights; /* [out block][input group][EK_PAIRS][3][3][8][2] */
+  const int32_t *bias, *mult;
+  int32_t pad, shift, relu;
+  const ek_pairing *pairings; /* (256) */
+  int32_t *sums;              /* (3, in.w + 2, 8) scratch */
+  int32_t dense_above;        /* with more non-zero inputs than this the dense kernel is faster */
+  const ek_dot *dense;
+} ek_scatter;
+
+/* Whether the dense kernel is the faster one for the input as it is now. */
+int ek_scatter_is_dense(const ek_scatter *scatter);
+
 typedef struct {
   ek_map in, out; /* channels last */
   const ek_tap *ty, *tx;
@@ -121,6 +156,7 @@ typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
   void (*columns_int8)(const void *ek_columns_args);
+  void (*scatter_int8)(const void *ek_scatter_args);
   void (*resize_fp32)(const void *ek_resize_args);
   void (*resize_int8)(const void *ek_resize_args);
 } ek_kernels;
@@ -142,7 +178,7 @@ void ek_move_copy(const void *args);    /* crops to out's shape */
 void ek_move_reshape(const void *args); /* keeps the canonical order of elements */
 void ek_move_shuffle(const void *args); /* torch.nn.PixelShuffle by factor */
 
-void ek_score_prepare(ek_engine *engine);
+int ek_score_prepare(ek_engine *engine);
 void ek_profile_prepare(ek_engine *engine, const ek_model *model);
 
 #endif

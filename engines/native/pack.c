@@ -213,6 +213,8 @@ static int push_dot(ek_engine *e, ek_pack *j, ek_dot d, const ek_kernels *kernel
   d.relu = j->layer->relu;
   d.negative = j->negative;
   *kept = d;
+  if (int8 && ek_scatter_pays(j->layer, j->negative))
+    return ek_push_scatter(e, j->layer, j->in, j->out, kept, kernels);
   return ek_push(e, int8 ? kernels->dot_int8 : kernels->dot_fp32, kept);
 }
 
@@ -285,7 +287,7 @@ int ek_plan_dot(ek_engine *e, const ek_model *m, int layer, const ek_map *in, co
   int linear = l->kind == EK_LINEAR;
   int64_t taps = linear ? (int64_t)l->in.h * l->in.w : (int64_t)l->kernel * l->kernel;
   int64_t blocks = (out->shape.c + 7) / 8 * (linear ? (int64_t)out->shape.h * out->shape.w : 1);
-  ek_pack j = {.layer = l, .negative = negative};
+  ek_pack j = {.layer = l, .in = in, .out = out, .negative = negative};
   j.taps = malloc(sizeof(ek_place) * (size_t)taps);
   j.channel = malloc(sizeof(int) * 8 * (size_t)blocks);
   j.block_off = malloc(sizeof(int32_t) * (size_t)blocks);

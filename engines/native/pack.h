@@ -13,6 +13,7 @@ typedef struct {
 
 typedef struct {
   const ek_layer *layer;
+  const ek_map *in, *out;
   ek_place *taps;
   int n_taps;
   int *channel;       /* (8 * n_blocks) original output channel of a packed one, -1: padding */
@@ -30,5 +31,8 @@ int64_t ek_pack_index(const ek_pack *j, int o, const ek_place *t, int c);
 
 /* Layers behind a ReLU, most of whose inputs are zero: sparse.c. */
 int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_kernels *kernels);
+int ek_scatter_pays(const ek_layer *layer, int negative);
+int ek_push_scatter(ek_engine *e, const ek_layer *layer, const ek_map *in, const ek_map *out, const ek_dot *dense,
+                    const ek_kernels *kernels);
 
 #endif

@@ -1,78 +1,100 @@
-/* score.c - compares the prediction with an observed mask.
+/* score.c - compares the prediction with an observed mask, block by block.
  *
  * With l the logit, p = sigmoid(l) and y the observed pixel: the negative log-likelihood is softplus(l) - y l, the
- * squared error p^2 + y (1 - 2 p). INT8 logits take 255 values, so pixels are only counted, per value and per y, and
- * everything follows from the counts: exact, and the same on every machine. */
+ * squared error (p - y)^2, the prediction's entropy softplus(l) - l p. INT8 logits take 255 values: a table holds all
+ * that one pixel adds, in fixed point, so the sums are exact, and the same in any order and on every machine. */
 #include "engine.h"
 #include "../core/status.h"
 #include <math.h>
 #include <string.h>
 
-void ek_score_prepare(ek_engine *e) {
-  for (int i = 0; i < 256; i++) {
-    double l = (i - 128) * (double)e->logit_scale, p = 1 / (1 + exp(-l));
-    e->softplus[i] = (l > 0 ? l : 0) + log1p(exp(-fabs(l)));
-    e->square[i] = p * p;
-    e->cross[i] = 1 - 2 * p;
-  }
-}
-
 /* ---- INT8
  * ------------------------------------------------------------------------------------------------------------- */
 
-/* [observed][value + 128]; four copies, so that runs of one value do not wait for their own store. */
-typedef struct {
-  uint32_t n[4][2][256];
-} counts;
+/* Fields of the two words of a pixel, wide enough for the sums of a block: 64 pixels.
+ * word 0: nll (50 bits), intersection (7), predicted (7); word 1: squared error (31), entropy (26), observed (7). */
+enum { NLL_BITS = 50, ENTROPY_AT = 31, SQUARE_Q = 24, ENTROPY_Q = 20, COUNT_AT = 57, COUNT_MASK = 127 };
+#define NLL_MASK ((UINT64_C(1) << NLL_BITS) - 1)
+#define SQUARE_MASK ((UINT64_C(1) << ENTROPY_AT) - 1)
+#define ENTROPY_MASK ((UINT64_C(1) << (COUNT_AT - ENTROPY_AT)) - 1)
 
-/* Eight pixels. Most bytes of a mask are all background or all robot: then no bit needs to be looked at. */
-static inline void count8(uint64_t v, uint32_t bits, counts *c) {
-#define COUNT(i, bit) c->n[(i) % 4][bit][(v >> (8 * (i))) & 255]++
-#define COUNT8(bit)                                                                                                    \
-  COUNT(0, bit), COUNT(1, bit), COUNT(2, bit), COUNT(3, bit), COUNT(4, bit), COUNT(5, bit), COUNT(6, bit), COUNT(7, bit)
-  if (bits == 0) {
-    COUNT8(0);
-  } else if (bits == 255) {
-    COUNT8(1);
-  } else {
-    for (int i = 0; i < 8; i++)
-      COUNT(i, (bits >> (7 - i)) & 1);
-  }
-#undef COUNT8
-#undef COUNT
+static ek_pixels pixel(double l, int observed, double nll_unit) {
+  double p = 1 / (1 + exp(-l)), softplus = (l > 0 ? l : 0) + log1p(exp(-fabs(l)));
+  uint64_t nll = (uint64_t)rint((softplus - observed * l) * nll_unit), predicted = l > 0;
+  uint64_t square = (uint64_t)rint(ldexp((p - observed) * (p - observed), SQUARE_Q));
+  uint64_t entropy = (uint64_t)rint(ldexp(fmax(softplus - l * p, 0), ENTROPY_Q));
+  return (ek_pixels){nll | (predicted & (uint64_t)observed) << NLL_BITS | predicted << COUNT_AT,
+                     square | entropy << ENTROPY_AT | (uint64_t)observed << COUNT_AT};
 }
 
-static void count_row(const int8_t *logits, const uint8_t *mask, int width, counts *c) {
-  int x = 0;
-  for (; x + 8 <= width; x += 8) {
-    uint32_t bits = mask[x / 8];
-    uint64_t v;
-    memcpy(&v, logits + x, 8);
-    v ^= UINT64_C(0x8080808080808080); /* value + 128 */
-    count8(v, bits, c);
-  }
-  for (; x < width; x++)
-    c->n[x % 4][(mask[x / 8] >> (7 - x % 8)) & 1][logits[x] + 128]++;
+static int prepare_int8(ek_engine *e) {
+  int64_t blocks = (int64_t)e->block_rows * e->block_columns;
+  e->pixels = ek_pool(e, 512 * (int64_t)sizeof *e->pixels);
+  e->sums = ek_pool(e, blocks * (int64_t)sizeof *e->sums);
+  if (!e->pixels || !e->sums)
+    return EK_E_MEMORY;
+  int exponent;
+  frexp(128 * (double)e->logit_scale + 1, &exponent); /* the largest nll is below 2^exponent */
+  e->nll_unit = ldexp(1, NLL_BITS - 6 - 1 - exponent);
+  for (int i = 0; i < 512; i++)
+    e->pixels[i] = pixel((i % 256 - 128) * (double)e->logit_scale, i / 256, e->nll_unit);
+  return EK_OK;
 }
 
-static void score_int8(const ek_engine *e, const uint8_t *masks, ek_score *s) {
-  counts c;
-  memset(&c, 0, sizeof c);
+/* Up to eight pixels of a row. Most bytes of a mask are all background or all robot: then no bit is looked at. */
+static inline ek_pixels sum8(const ek_pixels *pixels, const int8_t *logits, uint32_t bits, int n) {
+  ek_pixels a = {0, 0}, b = {0, 0};
+  const ek_pixels *zero = pixels + 128; /* by value */
+  if (n == 8 && (bits == 0 || bits == 255)) {
+    zero += bits ? 256 : 0;
+    for (int i = 0; i < 8; i += 2)
+      a += zero[logits[i]], b += zero[logits[i + 1]];
+    return a + b;
+  }
+  for (int i = 0; i < n; i++)
+    a += zero[logits[i] + (int)(bits << (i + 1) & 256)];
+  return a;
+}
+
+static void score_int8(const ek_engine *e, const uint8_t *masks) {
   const int8_t *logits = e->logits.data;
-  int width = e->info.width, rows = e->info.n_views * e->info.height, row_bytes = (width + 7) / 8;
-  for (int y = 0; y < rows; y++)
-    count_row(logits + (int64_t)y * width, masks + (int64_t)y * row_bytes, width, &c);
-  int64_t weighted = 0;
-  for (int i = 0; i < 256; i++) {
-    uint32_t off = c.n[0][0][i] + c.n[1][0][i] + c.n[2][0][i] + c.n[3][0][i];
-    uint32_t on = c.n[0][1][i] + c.n[1][1][i] + c.n[2][1][i] + c.n[3][1][i];
-    s->nll += (double)(off + on) * e->softplus[i];
-    s->squared_err += (double)(off + on) * e->square[i] + (double)on * e->cross[i];
-    weighted += (int64_t)on * (i - 128);
-    s->intersection += i > 128 ? (int32_t)on : 0;
-    s->union_ += (int32_t)on + (i > 128 ? (int32_t)off : 0);
+  int width = e->info.width, height = e->info.height, rows = e->info.n_views * height, columns = e->block_columns;
+  memset(e->sums, 0, sizeof *e->sums * (size_t)e->block_rows * (size_t)columns);
+  for (int y = 0; y < rows; y++, logits += width, masks += columns) {
+    int block_row = y / height * (e->block_rows / e->info.n_views) + y % height / EK_BLOCK;
+    ek_pixels *sums = e->sums + (int64_t)block_row * columns;
+    for (int i = 0; i < columns; i++)
+      sums[i] += sum8(e->pixels, logits + EK_BLOCK * i, masks[i], width - 8 * i < 8 ? width - 8 * i : 8);
   }
-  s->nll -= (double)weighted * (double)e->logit_scale;
+}
+
+static void block_int8(const ek_engine *e, int64_t i, ek_block_score *b) {
+  uint64_t first = e->sums[i][0], second = e->sums[i][1];
+  b->nll = (double)(first & NLL_MASK) / e->nll_unit;
+  b->intersection = (int32_t)(first >> NLL_BITS & COUNT_MASK);
+  b->predicted = (int32_t)(first >> COUNT_AT);
+  b->squared_err = ldexp((double)(second & SQUARE_MASK), -SQUARE_Q);
+  b->entropy = ldexp((double)(second >> ENTROPY_AT & ENTROPY_MASK), -ENTROPY_Q);
+  b->observed = (int32_t)(second >> COUNT_AT);
+}
+
+static void total_int8(const ek_engine *e, ek_score *s) {
+  for (int row = 0; row < e->block_rows; row++) {
+    const ek_pixels *sums = e->sums + (int64_t)row * e->block_columns;
+    uint64_t nll = 0, square = 0, entropy = 0, counts[3] = {0, 0, 0};
+    for (int i = 0; i < e->block_columns; i++) {
+      uint64_t first = sums[i][0], second = sums[i][1];
+      nll += first & NLL_MASK;
+      square += second & SQUARE_MASK;
+      entropy += second >> ENTROPY_AT & ENTROPY_MASK;
+      counts[0] += first >> NLL_BITS & COUNT_MASK, counts[1] += first >> COUNT_AT, counts[2] += second >> COUNT_AT;
+    }
+    s->nll += (double)nll / e->nll_unit;
+    s->squared_err += ldexp((double)square, -SQUARE_Q);
+    s->entropy += ldexp((double)entropy, -ENTROPY_Q);
+    s->intersection += (int32_t)counts[0];
+    s->union_ += (int32_t)(counts[1] + counts[2] - counts[0]);
+  }
 }
 
 /* ---- FP32
@@ -81,10 +103,27 @@ static void score_int8(const ek_engine *e, const uint8_t *masks, ek_score *s) {
 typedef float v8f __attribute__((vector_size(32)));
 typedef int32_t v8i __attribute__((vector_size(32)));
 
+/* Of one column of a block. */
 typedef struct {
-  v8f nll, squared;
-  v8i intersection, union_; /* minus the counts: a comparison yields -1 */
+  v8f nll, squared, entropy;
+  v8i intersection, predicted, observed; /* minus the counts: a comparison yields -1 */
 } partial;
+
+static int prepare_fp32(ek_engine *e) {
+  e->blocks = ek_pool(e, (int64_t)e->block_rows * e->block_columns * (int64_t)sizeof *e->blocks);
+  e->partials = ek_pool(e, e->block_columns * (int64_t)sizeof(partial));
+  return e->blocks && e->partials ? EK_OK : EK_E_MEMORY;
+}
+
+static void finish_blocks(const partial *p, int n, ek_block_score *b) {
+  for (int k = 0; k < n; k++, p++, b++) {
+    *b = (ek_block_score){0};
+    for (int i = 0; i < 8; i++) {
+      b->nll += p->nll[i], b->squared_err += p->squared[i], b->entropy += p->entropy[i];
+      b->intersection -= p->intersection[i], b->predicted -= p->predicted[i], b->observed -= p->observed[i];
+    }
+  }
+}
 
 #define SCORE_TARGET
 #define SCORE(name) name##_base
@@ -98,18 +137,50 @@ typedef struct {
 #include "score_fp32.h"
 #endif
 
+static void score_fp32(const ek_engine *e, const uint8_t *masks, ek_score *s) {
+#if defined(__x86_64__)
+  if (e->info.isa != EK_ISA_SCALAR)
+    picture_fp32_avx2(e, masks);
+  else
+#endif
+    picture_fp32_base(e, masks);
+  for (int64_t i = 0; i < (int64_t)e->block_rows * e->block_columns; i++) {
+    const ek_block_score *b = &e->blocks[i];
+    s->nll += b->nll, s->squared_err += b->squared_err, s->entropy += b->entropy;
+    s->intersection += b->intersection, s->union_ += b->predicted + b->observed - b->intersection;
+  }
+}
+
+/* ---- both
+ * ------------------------------------------------------------------------------------------------------------- */
+
+int ek_score_prepare(ek_engine *e) {
+  e->block_rows = e->info.n_views * ((e->info.height + EK_BLOCK - 1) / EK_BLOCK);
+  e->block_columns = (e->info.width + EK_BLOCK - 1) / EK_BLOCK;
+  return e->info.precision == EK_PRECISION_INT8 ? prepare_int8(e) : prepare_fp32(e);
+}
+
 int ek_engine_score(const ek_engine *e, const uint8_t *masks, ek_score *score) {
   if (!e || !masks || !score)
     return EK_E_ARGUMENT;
   ek_score s = {.n_pixels = (int32_t)ek_elements(e->logits.shape)};
-  if (e->info.precision == EK_PRECISION_INT8)
-    score_int8(e, masks, &s);
-#if defined(__x86_64__)
-  else if (e->info.isa == EK_ISA_AVX2)
-    picture_fp32_avx2(e, masks, &s);
-#endif
-  else
-    picture_fp32_base(e, masks, &s);
+  if (e->info.precision == EK_PRECISION_INT8) {
+    score_int8(e, masks);
+    total_int8(e, &s);
+  } else {
+    score_fp32(e, masks, &s);
+  }
   *score = s;
+  return EK_OK;
+}
+
+int ek_engine_blocks(const ek_engine *e, ek_block_score *blocks) {
+  if (!e || !blocks)
+    return EK_E_ARGUMENT;
+  for (int64_t i = 0; i < (int64_t)e->block_rows * e->block_columns; i++)
+    if (e->info.precision == EK_PRECISION_INT8)
+      block_int8(e, i, &blocks[i]);
+    else
+      blocks[i] = e->blocks[i];
   return EK_OK;
 }

@@ -45,13 +45,17 @@ SCORE_TARGET static inline void SCORE(score8)(const v8f *logit, const v8i *live,
   v8f miss = p - (v8f)(*observed & (v8i)(zero + 1.0f));
   s->nll += (v8f)(*live & (v8i)nll);
   s->squared += (v8f)(*live & (v8i)(miss * miss));
+  v8f entropy = (v8f)(positive & (v8i)l) + tail - (v8f)(*live & (v8i)(l * p));
+  s->entropy += (v8f)(*live & (v8i)entropy);
   s->intersection += positive & *observed;
-  s->union_ += positive | *observed;
+  s->predicted += positive;
+  s->observed += *observed;
 }
 
+/* One row, into the columns of its blocks. */
 SCORE_TARGET static inline void SCORE(row_fp32)(const float *logits, const uint8_t *mask, int width, partial *s) {
   const v8i bit = {128, 64, 32, 16, 8, 4, 2, 1}, lane = {0, 1, 2, 3, 4, 5, 6, 7}, zero = {0};
-  for (int x = 0; x < width; x += 8) {
+  for (int x = 0; x < width; x += 8, s++) {
     int n = width - x < 8 ? width - x : 8;
     uint32_t bits = mask[x / 8] & (0xff00u >> n);
     v8f l = {0};
@@ -64,19 +68,15 @@ SCORE_TARGET static inline void SCORE(row_fp32)(const float *logits, const uint8
   }
 }
 
-/* Rows are summed in float (at most 4096 pixels), pictures in double. */
-SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const uint8_t *masks, ek_score *out) {
+SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const uint8_t *masks) {
   const float *logits = e->logits.data;
-  int width = e->info.width, rows = e->info.n_views * e->info.height, row_bytes = (width + 7) / 8;
-  for (int y = 0; y < rows; y++) {
-    partial s;
-    memset(&s, 0, sizeof s);
-    SCORE(row_fp32)(logits + (int64_t)y * width, masks + (int64_t)y * row_bytes, width, &s);
-    for (int i = 0; i < 8; i++) {
-      out->nll += s.nll[i];
-      out->squared_err += s.squared[i];
-      out->intersection -= s.intersection[i];
-      out->union_ -= s.union_[i];
+  int width = e->info.width, height = e->info.height, columns = e->block_columns;
+  ek_block_score *blocks = e->blocks;
+  for (int view = 0; view < e->info.n_views; view++)
+    for (int y = 0; y < height; y += EK_BLOCK, blocks += columns) {
+      memset(e->partials, 0, sizeof(partial) * (size_t)columns);
+      for (int i = y; i < y + EK_BLOCK && i < height; i++, logits += width, masks += columns)
+        SCORE(row_fp32)(logits, masks, width, e->partials);
+      finish_blocks(e->partials, columns, blocks);
     }
-  }
 }

@@ -8,13 +8,14 @@
 
 int ek_columns_gather(const ek_columns *c) {
   ek_active *list = c->active;
-  int n = 0, runs = 0, sum = 0;
-  for (int i = 0; i < c->n_in; i++) { /* no branch: which inputs are zero cannot be foretold */
+  int n = 0, runs = 0, sum = 0, offset = 0;
+  for (int i = 0; i < c->n_in;
+       i++, offset += c->input_bytes) { /* no branch: which inputs are zero cannot be foretold */
     uint32_t value = (uint8_t)c->in[c->places[i]];
     ek_active *a = &list[n / 2];
     a->pair = n % 2 ? a->pair | value << 8 : value;
-    a->first = n % 2 ? a->first : i;
-    a->second = i;
+    a->first = n % 2 ? a->first : offset;
+    a->second = offset;
     n += value != 0;
   }
   int pairs = (n + 1) / 2;
@@ -54,11 +55,12 @@ int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_ke
     memcpy(bias + r, j->layer->bias + 4 * (int64_t)o, 4);
     memcpy(mult + r, j->layer->mult + 4 * (int64_t)o, 4);
     for (int i = 0; i < n_in; i++)
-      weights[((int64_t)(r / EK_CHUNK) * n_in + i) * EK_CHUNK + r % EK_CHUNK] =
+      weights[(int64_t)i * chunks * EK_CHUNK + r] =
           (int8_t)j->layer->weight[ek_pack_index(j, o, &j->taps[i / in_c], i % in_c)];
   }
   *c = (ek_columns){.in = d->in, .out = d->out, .n_in = n_in, .n_blocks = j->n_blocks, .places = places};
   c->weights = weights, c->bias = bias, c->mult = mult, c->out_off = off;
-  c->shift = j->layer->shift, c->relu = j->layer->relu, c->active = active, c->ends = ends;
+  c->input_bytes = chunks * EK_CHUNK, c->shift = j->layer->shift, c->relu = j->layer->relu, c->active = active,
+  c->ends = ends;
   return ek_push(e, kernels->columns_int8, c);
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from edgekin.quantization.qgraph import forward_int8, quantize_graph
 from tests.parity.graphs import calibrated, decoder, weighted
 
 pytest.importorskip("edgekin._ek", reason="build it: python setup.py build_ext --inplace")
-from edgekin.runtime.engine import Engine, supported_isas
+from edgekin.runtime.engine import BLOCK, Engine, supported_isas
 
 #: float32 sums of at most a few thousand terms of order 1 in another order, with and without fused multiply-adds.
 FP32_TOLERANCE = 5e-5
@@ -132,11 +133,28 @@ def test_extreme_weights_and_activations_do_not_overflow(seed: int, width: int, 
                 assert np.array_equal(engine.logits_int8()[0], logits), isa
 
 
-def _expected_score(logits: np.ndarray, mask: np.ndarray) -> tuple[float, float, int, int]:
+def _expected_score(logits: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, int, int, int]:
     x = logits.astype(np.float64)
     p, predicted = 1 / (1 + np.exp(-x)), x > 0
-    nll = np.sum(np.logaddexp(0, x)) - np.sum(x[mask])
-    return nll, np.sum((p - mask) ** 2), int((predicted & mask).sum()), int((predicted | mask).sum())
+    softplus = np.logaddexp(0, x)
+    counts = (int((predicted & mask).sum()), int(predicted.sum()), int(mask.sum()))
+    return np.sum(softplus) - np.sum(x[mask]), np.sum((p - mask) ** 2), np.sum(softplus - x * p), *counts
+
+
+def _check_score(engine: Engine, mask: np.ndarray, packed: np.ndarray) -> None:
+    score, logits = engine.score(packed), engine.logits()
+    nll, squared, entropy, intersection, predicted, observed = _expected_score(logits, mask)
+    close = partial(pytest.approx, rel=SCORE_TOLERANCE, abs=1e-6 * mask.size)
+    assert (score.nll, score.squared_err, score.entropy) == (close(nll), close(squared), close(entropy))
+    union = predicted + observed - intersection
+    assert (score.intersection, score.union, score.n_pixels) == (intersection, union, mask.size)
+    blocks = engine.blocks()
+    for view, row, column in np.ndindex(blocks.shape):
+        at = (view, slice(BLOCK * row, BLOCK * row + BLOCK), slice(BLOCK * column, BLOCK * column + BLOCK))
+        block, *counts = blocks[view, row, column], *_expected_score(logits[at], mask[at])
+        close = partial(pytest.approx, rel=SCORE_TOLERANCE, abs=1e-6 * BLOCK**2)
+        assert (block["nll"], block["squared_err"], block["entropy"]) == tuple(close(x) for x in counts[:3])
+        assert (block["intersection"], block["predicted"], block["observed"]) == tuple(counts[3:])
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 9), st.integers(1, 41), st.floats(0.01, 60))
@@ -157,11 +175,7 @@ def test_score_equals_the_formula_and_ignores_padding_bits(seed: int, v: int, h:
         for blob in (write_weights(graph), write_weights(quantize_graph(graph, calibrated(graph, q[None])))):
             with Engine(blob, isa) as engine:
                 engine.run(q)
-                score = engine.score(packed)
-                nll, squared, intersection, union = _expected_score(engine.logits(), mask)
-                assert score.nll == pytest.approx(nll, rel=SCORE_TOLERANCE, abs=1e-6 * v * h * w)
-                assert score.squared_err == pytest.approx(squared, rel=SCORE_TOLERANCE, abs=1e-6 * v * h * w)
-                assert (score.intersection, score.union, score.n_pixels) == (intersection, union, v * h * w)
+                _check_score(engine, mask, packed)
 
 
 def test_instruction_sets_score_int8_with_the_same_bits():

@@ -1,0 +1,103 @@
+/* avx2_scatter.c - 3x3 convolutions of sparse INT8 maps on x86-64 with AVX2. */
+#include "engine.h"
+#if defined(__x86_64__)
+#include "avx2.h"
+
+/* The sums of the 3 x 3 output pixels that see the current input pixel, row by row. */
+typedef struct {
+  __m256i at[9];
+} window;
+
+INLINE void add_pair(window *s, __m128i pairs, const int16_t *w) {
+  __m256i x = _mm256_broadcastd_epi32(pairs);
+#pragma GCC unroll 9
+  for (int i = 0; i < 9; i++)
+    s->at[i] = _mm256_add_epi32(s->at[i], _mm256_madd_epi16(x, _mm256_load_si256((const __m256i *)(w + 16 * i))));
+}
+
+/* The products of up to 8 channels of one input pixel. */
+INLINE void add_group(window *s, const ek_pairing *pairings, const int8_t *x, const int16_t *w) {
+  __m128i bytes = _mm_loadl_epi64((const __m128i *)x);
+  uint32_t zero = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+  const ek_pairing *p = &pairings[~zero & 255];
+  __m128i pairs = _mm_shuffle_epi8(_mm_cvtepi8_epi16(bytes), _mm_load_si128((const __m128i *)p->control));
+  if (p->n == 0)
+    return;
+  add_pair(s, pairs, w + p->offset[0]);
+  if (p->n == 1)
+    return;
+  add_pair(s, _mm_srli_si128(pairs, 4), w + p->offset[1]);
+  if (p->n == 2)
+    return;
+  add_pair(s, _mm_srli_si128(pairs, 8), w + p->offset[2]);
+  if (p->n == 3)
+    return;
+  add_pair(s, _mm_srli_si128(pairs, 12), w + p->offset[3]);
+}
+
+/* One input row into three rows of sums, of which the last begins at the bias. */
+TARGET static void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
+                               int32_t *const rows[3]) {
+  window s;
+#define LOAD(row, column) _mm256_load_si256((const __m256i *)(rows[row] + 8 * (column)))
+#define STORE(row, column, value) _mm256_store_si256((__m256i *)(rows[row] + 8 * (column)), value)
+  for (int i = 0; i < 2; i++)
+    s.at[i] = LOAD(0, i), s.at[3 + i] = LOAD(1, i), s.at[6 + i] = bias;
+  int width = c->in.shape.w, groups = c->in_groups;
+  for (int i = 0; i < width; i++, x += c->in.pixel) {
+    s.at[2] = LOAD(0, i + 2), s.at[5] = LOAD(1, i + 2), s.at[8] = bias;
+    for (int g = 0; g < groups; g++)
+      add_group(&s, c->pairings, x + 8 * g, w + g * EK_PAIRS * EK_PAIR_WEIGHTS);
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; r++) {
+      STORE(r, i, s.at[3 * r]);
+      s.at[3 * r] = s.at[3 * r + 1], s.at[3 * r + 1] = s.at[3 * r + 2];
+    }
+  }
+  for (int r = 0; r < 3; r++)
+    STORE(r, width, s.at[3 * r]), STORE(r, width + 1, s.at[3 * r + 1]);
+#undef LOAD
+#undef STORE
+}
+
+/* A finished row of sums: row y of the margin's count. */
+TARGET static void finish_row(const ek_scatter *c, int block, int y, const int32_t *sums) {
+  int margin = 2 - c->pad;
+  y -= margin;
+  if (y < 0 || y >= c->out.shape.h)
+    return;
+  int8_t *out = (int8_t *)c->out.data + (int64_t)y * c->out.row + 8 * block;
+  sums += 8 * margin;
+  for (int i = 0; i < c->out.shape.w; i++)
+    _mm_storel_epi64(
+        (__m128i *)(out + (int64_t)i * c->out.pixel),
+        requantize(_mm256_load_si256((const __m256i *)(sums + 8 * i)), c->mult + 8 * block, c->shift, c->relu));
+}
+
+TARGET static void scatter_block(const ek_scatter *c, int block) {
+  int height = c->in.shape.h, row_sums = 8 * (c->in.shape.w + 2);
+  const int16_t *w = c->weights + (int64_t)block * c->in_groups * EK_PAIRS * EK_PAIR_WEIGHTS;
+  __m256i bias = _mm256_load_si256((const __m256i *)(c->bias + 8 * block));
+  int32_t *rows[3] = {c->sums, c->sums + row_sums, c->sums + 2 * row_sums};
+  for (int i = 0; i < 2 * row_sums; i += 8)
+    _mm256_store_si256((__m256i *)(c->sums + i), bias);
+  for (int y = 0; y < height; y++) {
+    scatter_row(c, (const int8_t *)c->in.data + (int64_t)y * c->in.row, w, bias, rows);
+    finish_row(c, block, y, rows[0]);
+    int32_t *done = rows[0];
+    rows[0] = rows[1], rows[1] = rows[2], rows[2] = done;
+  }
+  finish_row(c, block, height, rows[0]);
+  finish_row(c, block, height + 1, rows[1]);
+}
+
+void ek_avx2_scatter_int8(const void *args) {
+  const ek_scatter *c = args;
+  if (ek_scatter_is_dense(c)) {
+    ek_kernels_avx2.dot_int8(c->dense);
+    return;
+  }
+  for (int block = 0; block < c->out_blocks; block++)
+    scatter_block(c, block);
+}
+#endif
