@@ -162,12 +162,13 @@ class Engine:
         """Return where the last score came from.
 
         Returns:
-            (V, ceil(H / BLOCK), ceil(W / BLOCK)) structured: nll, squared_err and entropy in nats or squared probability,
-            predicted, observed and intersection in pixels, summed over blocks of BLOCK x BLOCK pixels.
+            (V, ceil(H / BLOCK), ceil(W / BLOCK)) structured: nll, entropy (nats), squared_err, predicted, observed and
+            intersection (pixels), each summed over a block of BLOCK x BLOCK pixels.
         """
         v, h, w = self.shape
         out = np.zeros((v, -(-h // BLOCK), -(-w // BLOCK)), dtype=BLOCK_DTYPE)
-        check(lib.ek_engine_blocks(self.handle, ffi.cast("ek_block_score *", ffi.from_buffer(out))), "cannot read blocks")
+        pointer = ffi.cast("ek_block_score *", ffi.from_buffer(out))
+        check(lib.ek_engine_blocks(self.handle, pointer), "cannot read the blocks of the score")
         return out
 
     def predict(self, q: NDArray[Any]) -> NDArray[np.float32]:

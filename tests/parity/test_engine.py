@@ -101,6 +101,26 @@ def test_int8_engines_give_the_bits_of_the_numpy_reference(case: tuple[Graph, in
                 assert np.array_equal(engine.logits(), got * np.float32(scale))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 16), st.integers(1, 20), st.integers(0, 2), st.floats(-2.5, 0.5))
+@PROPERTY
+def test_sparse_convolutions_give_the_bits_of_the_numpy_reference(seed: int, c: int, out: int, pad: int, bias: float):
+    rng = np.random.default_rng(seed)
+    h, w = rng.integers(3, 9, 2).tolist()
+    layers = [Layer("sincos", "in"), weighted(rng, "linear", "seam", (c * h * w, 4), relu=1),
+              Layer("reshape", "reshape", {"channels": c, "height": h, "width": w}),
+              weighted(rng, "conv", "conv", (out, c, 3, 3), pad=pad, relu=1),
+              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0)]
+    layers[1].bias[:] += bias  # the share of zeros, by which the engine chooses its kernel: from few to nearly all
+    graph = Graph(2, 1, h + 2 * pad - 2, w + 2 * pad - 2, tuple(layers))
+    q = rng.uniform(-3, 3, (3, 2)).astype(np.float32)
+    quant = quantize_graph(graph, calibrated(graph, q))
+    for isa in ISAS:
+        with Engine(write_weights(quant), isa) as engine:
+            for joints, logits in zip(q, forward_int8(quant, q), strict=True):
+                engine.run(joints)
+                assert np.array_equal(engine.logits_int8()[0], logits), isa
+
+
 @given(graphs())
 @PROPERTY
 def test_fp32_engines_agree_with_the_numpy_reference(case: tuple[Graph, int]):
