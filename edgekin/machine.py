@@ -72,3 +72,11 @@ def describe() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
     }
+
+
+def peak_rss_mb() -> float:
+    """Return this process's peak resident memory (proc(5), VmHWM), 10^6 bytes; 0 where the kernel does not say."""
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
