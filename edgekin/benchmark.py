@@ -94,6 +94,7 @@ class BenchResult:
     loop: LoopReport
     arm: ArmReport
     detection: Detection
+    peak_rss_mb: float  # of this process, Python included, without the arm's; 10^6 bytes
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema `edgekin.bench/1`."""
@@ -108,7 +109,7 @@ class BenchResult:
             "frame_to_verdict_us": latency.frame_to_verdict.to_json(), "jitter_us": latency.jitter_us,
             "deadline_misses": {**asdict(latency.misses), "rate": latency.miss_rate},
             "detection": {**asdict(self.detection), "shares": loop.verdict_shares},
-            "fidelity": exact, "machine": machine.describe(),
+            "peak_rss_mb": self.peak_rss_mb, "fidelity": exact, "machine": machine.describe(),
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
             "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
@@ -140,7 +141,8 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
         isa = engine.info.isa
     finally:
         engine.close()
-    return BenchResult(options, bundle, isa, report, arm_report, _detection(options, report, arm_report))
+    return BenchResult(options, bundle, isa, report, arm_report, _detection(options, report, arm_report),
+                       machine.peak_rss_mb())
 
 
 def _for_camera(config: DetectorConfig, camera_hz: float) -> DetectorConfig:

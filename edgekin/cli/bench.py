@@ -103,6 +103,7 @@ def _show(console: Console, result: BenchResult) -> None:
     console.print(f"ticks {latency.ticks}, frames {latency.frames}, skipped {latency.frames_skipped}, torn "
                   f"{latency.torn_frames}; jitter (wake-up p99 - p50) {latency.jitter_us:.1f} us; CPU time stolen from "
                   f"this machine {loop.steal_ms:.0f} ms")
+    console.print(f"peak resident memory of this process {result.peak_rss_mb:.1f} MB")
     shares = ", ".join(f"{name} {share:.1%}" for name, share in loop.verdict_shares.items() if share)
     console.print(f"verdicts of the ticks: {shares}")
     console.print("allowed: " + "; ".join(f"{name}: {answer}" for name, answer in loop.permissions.items()))

@@ -36,6 +36,18 @@ static int got(int failed) {
   return failed ? -errno : 1;
 }
 
+/* Locks what is present now, and the rest of today's mappings page by page when it is first touched, which the warm-up
+ * does for the loop's part: to read in every page of the process (libraries, unused stacks) would triple its memory.
+ * Not MCL_FUTURE: with a finite RLIMIT_MEMLOCK a later allocation of the process would fail. */
+static int lock_memory(void) {
+#ifdef MCL_ONFAULT
+  int failed = mlockall(MCL_CURRENT | MCL_ONFAULT);
+  if (!failed || errno != EINVAL) /* EINVAL: Linux before 4.4 */
+    return failed;
+#endif
+  return mlockall(MCL_CURRENT);
+}
+
 void ek_thread_prepare(const ek_loop_config *config, ek_loop_stats *stats, ek_thread_saved *saved) {
   memset(saved, 0, sizeof *saved);
   saved->policy = sched_getscheduler(0);
@@ -50,9 +62,8 @@ void ek_thread_prepare(const ek_loop_config *config, ek_loop_stats *stats, ek_th
       CPU_SET(config->cpu, &cpus);
     stats->got_affinity = got(sched_setaffinity(0, sizeof cpus, &cpus) != 0);
   }
-  /* Present pages only: with MCL_FUTURE and a finite RLIMIT_MEMLOCK a later allocation of the process would fail. */
   if (config->lock_memory)
-    stats->got_lock = got(mlockall(MCL_CURRENT) != 0);
+    stats->got_lock = got(lock_memory() != 0);
   if (config->fifo_priority > 0) {
     struct sched_param param = {.sched_priority = config->fifo_priority};
     stats->got_fifo = got(sched_setscheduler(0, SCHED_FIFO, &param) != 0);
