@@ -53,11 +53,12 @@ class BenchOptions:
             ConfigError: a value out of range, or a damage after the end.
         """
         camera_hz = self.camera_hz or self.hz
-        auto_us = min(SPIN_SHARE * 1e6 / max(self.hz, 1.0), SPIN_MAX_US)
+        rises_hz = max(camera_hz if self.mode == "event" else self.hz, 1.0)
+        auto_us = min(SPIN_SHARE * 1e6 / rises_hz, SPIN_MAX_US)
         spin_us = auto_us if self.spin_us == AUTO_SPIN_US else self.spin_us
         ranges = (("--hz", self.hz, 1.0, 10_000.0), ("--camera-hz", camera_hz, 1.0, 10_000.0),
                   ("--seconds", self.seconds, 0.1, 86_400.0), ("--fifo", self.fifo_priority, 0, 99),
-                  ("--spin-us", spin_us, 0.0, 0.5e6 / max(self.hz, 1.0)))
+                  ("--spin-us", spin_us, 0.0, 0.5e6 / rises_hz))
         for name, value, low, high in ranges:
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
@@ -152,7 +153,7 @@ def _for_camera(config: DetectorConfig, camera_hz: float) -> DetectorConfig:
 
 def _loop_config(options: BenchOptions) -> LoopConfig:
     return LoopConfig(options.hz, options.seconds, options.mode, options.spin_us, options.cpu, options.fifo_priority,
-                      warmup_ticks=int(WARMUP_S * options.hz))
+                      warmup_ticks=int(WARMUP_S * options.hz), frame_hz=options.camera_hz)
 
 
 def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress) -> tuple[LoopReport, ArmReport]:

@@ -39,6 +39,7 @@ class LoopConfig:
     fifo_priority: int = 40  # below the 50 of a controller, which a monitor must not preempt; 0: leave the policy
     lock_memory: bool = True
     warmup_ticks: int = 200  # periods that are run, but not recorded
+    frame_hz: float = 0.0  # event mode: rate at which frames are expected; 0: as hz
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class Loop:
         self.config = config
         self._keep = (engine, ring, detector)
         raw = ffi.new("ek_loop_config *", {
-            "hz": config.hz, "duration_ns": int(config.duration_s * 1e9), "mode": MODES[config.mode],
+            "hz": config.hz, "frame_hz": config.frame_hz, "duration_ns": int(config.duration_s * 1e9),
+            "mode": MODES[config.mode],
             "spin_ns": int(config.spin_us * 1e3), "cpu": config.cpu, "fifo_priority": config.fifo_priority,
             "lock_memory": int(config.lock_memory), "warmup_ticks": config.warmup_ticks})
         status = ffi.new("int *")

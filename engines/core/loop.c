@@ -28,7 +28,7 @@ struct ek_loop {
   ek_ring *ring;
   ek_detector *detector;
   ek_loop_config config;
-  int64_t period_ns;
+  int64_t period_ns, frame_period_ns;
   int n_joints;
   size_t mask_bytes;
   uint8_t *masks;
@@ -42,6 +42,7 @@ struct ek_loop {
   int64_t last_done_ns;
   int64_t next_frame_ns; /* when the next frame is due; 0: not known */
   int64_t rehearsal_ns;  /* what the last rehearsal took */
+  int rehearsed;         /* for the frame that is due next */
   ek_loop_stats stats;
   _Atomic int stop, running;
   /* The published verdict: two buffers; turn is odd or even with the one that is complete. */
@@ -81,12 +82,14 @@ int ek_loop_verdict(const ek_loop *loop, ek_verdict *verdict) {
 }
 
 static int config_check(const ek_loop_config *c) {
-  if (!c || !(c->hz >= 0.1) || !(c->hz <= 1e5) || c->duration_ns < 0 || c->warmup_ticks < 0)
+  if (!c || !(c->hz >= 0.1) || !(c->hz <= 1e5) || !(c->frame_hz >= 0) || !(c->frame_hz <= 1e5) || c->duration_ns < 0 ||
+      c->warmup_ticks < 0)
     return EK_E_ARGUMENT;
   if ((c->mode != EK_MODE_EVENT && c->mode != EK_MODE_TIMER) || c->fifo_priority < 0 || c->fifo_priority > 99)
     return EK_E_ARGUMENT;
   /* More would leave nothing for the rest of the system: the kernel throttles a FIFO thread at 95%. */
-  if (c->spin_ns < 0 || (double)c->spin_ns > 0.5e9 / c->hz)
+  double rises_hz = c->mode == EK_MODE_EVENT && c->frame_hz > 0 ? c->frame_hz : c->hz;
+  if (c->spin_ns < 0 || (double)c->spin_ns > 0.5e9 / rises_hz)
     return EK_E_ARGUMENT;
   return EK_OK;
 }
@@ -116,6 +119,7 @@ ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector,
   }
   loop->engine = engine, loop->ring = ring, loop->detector = detector, loop->config = *config;
   loop->period_ns = (int64_t)(1e9 / config->hz);
+  loop->frame_period_ns = config->frame_hz > 0 ? (int64_t)(1e9 / config->frame_hz) : loop->period_ns;
   loop->n_joints = ring_info.n_joints;
   loop->masks = masks, loop->mask_bytes = mask_bytes;
   ek_detector_idle(detector, ek_clock_ns(), &loop->verdict);
@@ -140,13 +144,15 @@ void ek_loop_stop(ek_loop *loop) {
 /* ---- misses -------------------------------------------------------------------------------------------------------
  */
 
-/* The work of a tick is the same every time. When it took more than the period, but usually takes less than half of it,
- * and no page fault came between, then the CPU was slow (hypervisor, interrupt, a shared core) although its clock ran.
- */
-static int disturbed(const ek_loop *loop, const ek_thread_use *now) {
+/* The work of a tick is nearly the same every time. When it took a quarter more than usual, the usual fits into the
+ * period, and no page fault came between, then the CPU was slow (hypervisor, interrupt, a shared core) although its
+ * clock ran. */
+static int disturbed(const ek_loop *loop, const ek_thread_use *now, int64_t work_ns) {
   const ek_hist *exec = &loop->stats.exec;
-  return exec->count >= USUAL_SAMPLES && ek_hist_percentile(exec, 0.5) < loop->period_ns / 2 &&
-         now->faults == loop->use.faults;
+  if (exec->count < USUAL_SAMPLES || now->faults != loop->use.faults)
+    return 0;
+  int64_t usual_ns = ek_hist_percentile(exec, 0.5);
+  return usual_ns < loop->period_ns && work_ns > usual_ns + usual_ns / 4;
 }
 
 /* Called only after a miss, so that a normal tick pays one clock and one usage call. due_ns: when the thread should
@@ -158,7 +164,7 @@ static int cause_of(ek_loop *loop, int64_t due_ns, int64_t wake_ns, int64_t done
   int64_t busy_ns = loop->last_done_ns > due_ns ? loop->last_done_ns - due_ns : 0; /* the tick before ran over */
   int64_t late_ns = wake_ns - due_ns - busy_ns;
   int64_t work_ns = cpu_ns < done_ns - wake_ns ? cpu_ns : done_ns - wake_ns;
-  if (work_ns > loop->period_ns && !disturbed(loop, &now))
+  if (work_ns > loop->period_ns && !disturbed(loop, &now, work_ns))
     return CAUSE_OWN;
   /* Late only because of the tick before: its cause when it was late itself; unknown when the publisher sent a burst.
    */
@@ -309,27 +315,34 @@ static void rehearse(ek_loop *loop, int64_t due_ns) {
   loop->rehearsal_ns = ek_clock_ns() - start_ns;
 }
 
-/* Waits for a frame, the last of the time awake. 1: there is one; 0: the deadline came first. */
+/* Waits for a frame, the last of the time awake. 1: there is one; 0: the deadline came first, asleep or awake. */
 static int await_frame(ek_loop *loop, int64_t next_ns) {
-  int64_t due_ns = loop->next_frame_ns, spin_ns = loop->config.spin_ns, from_ns;
+  int64_t due_ns = loop->next_frame_ns, spin_ns = loop->config.spin_ns, from_ns, now_ns;
   if (!spin_ns || !due_ns)
     return ek_ring_wait(loop->ring, loop->last_sequence, next_ns);
-  int fresh = ek_ring_wait(loop->ring, loop->last_sequence, due_ns - spin_ns);
-  if (fresh)
+  int64_t rise_ns = due_ns - spin_ns;
+  int fresh = ek_ring_wait(loop->ring, loop->last_sequence, rise_ns < next_ns ? rise_ns : next_ns);
+  from_ns = now_ns = ek_clock_ns();
+  if (fresh || now_ns < rise_ns)
     return fresh;
-  from_ns = ek_clock_ns();
-  rehearse(loop, due_ns);
-  while (!(fresh = ek_ring_wait(loop->ring, loop->last_sequence, 0)) && ek_clock_ns() < due_ns + spin_ns)
+  if (!loop->rehearsed)
+    rehearse(loop, due_ns);
+  loop->rehearsed = 1;
+  while (!(fresh = ek_ring_wait(loop->ring, loop->last_sequence, 0)) && now_ns < due_ns + spin_ns && now_ns < next_ns) {
     ek_cpu_relax();
-  loop->spun_ns = ek_clock_ns() - from_ns;
-  return fresh ? fresh : ek_ring_wait(loop->ring, loop->last_sequence, next_ns);
+    now_ns = ek_clock_ns();
+  }
+  loop->spun_ns = now_ns - from_ns;
+  if (fresh || now_ns >= next_ns)
+    return fresh;
+  loop->next_frame_ns = 0; /* it is late, nobody knows how late */
+  return ek_ring_wait(loop->ring, loop->last_sequence, next_ns);
 }
 
 static int64_t event_tick(ek_loop *loop, int64_t next_ns) {
   int64_t done_ns;
   int fresh = await_frame(loop, next_ns);
   int64_t wake_ns = ek_clock_ns();
-  loop->next_frame_ns = 0;
   if (!tick(loop, wake_ns, &done_ns)) {
     loop->last_done_ns = done_ns;
     return fresh > 0 ? next_ns : next_deadline(loop, next_ns, done_ns);
@@ -340,7 +353,8 @@ static int64_t event_tick(ek_loop *loop, int64_t next_ns) {
     judge_deadline(loop, due_ns, wake_ns, done_ns);
   }
   loop->last_done_ns = done_ns;
-  loop->next_frame_ns = due_ns + loop->period_ns;
+  loop->next_frame_ns = due_ns + loop->frame_period_ns;
+  loop->rehearsed = 0;
   /* The next frame is due one period after this one; without it the verdict is aged another period later. */
   return (due_ns > wake_ns - loop->period_ns ? due_ns : wake_ns) + 2 * loop->period_ns;
 }

@@ -270,7 +270,8 @@ void ek_detector_acknowledge(ek_detector *detector);
 #define EK_MODE_TIMER 1 /* wake at every deadline */
 
 typedef struct {
-  double hz;
+  double hz;            /* of the deadlines */
+  double frame_hz;      /* event mode: rate at which frames are expected; 0: as hz */
   int64_t duration_ns;  /* 0: until ek_loop_stop */
   int mode;             /* EK_MODE_* */
   int64_t spin_ns;      /* rise this long before a frame or deadline is due, warm the caches, busy-wait; 0: do not */

@@ -38,6 +38,8 @@ def test_a_run_writes_its_json_and_states_the_verdict(bundle, tmp_path):
         assert result[name]["p99_9"] is None  # below 10,000 samples
     assert result["frames"] == result["exec_us"]["n"] > 0
     assert {"count", "rate", "own", "preempted", "stolen", "unknown"} == set(result["deadline_misses"])
+    assert 10 < result["peak_rss_mb"] <= 60  # Python included: the budget of a device
+    assert "peak resident memory" in done.stdout
     assert result["detection"]["damage"] == "lost:2@0.5"
     assert result["detection"]["onset_ms"] > 300
     assert result["fidelity"]["psnr_db"] > 5

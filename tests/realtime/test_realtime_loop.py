@@ -97,6 +97,22 @@ def test_damage_is_found_and_nothing_before_it(engine, ring, mode, spin_us):
     assert sum(report.verdict_shares.values()) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("spin_us", [0.0, 400.0])
+def test_deadlines_between_slow_frames_age_the_verdict_and_miss_no_frame(engine, ring, spin_us):
+    writer, reader = ring
+    config = settings(hz=5000.0, frame_hz=1000.0, spin_us=spin_us)
+    with Publisher(writer, lambda i: (JOINTS, EMPTY, 0)), Loop(engine, reader, detector(), config) as loop:
+        loop.start()
+        until(lambda: loop.verdict().sequence >= 300)
+        loop.stop()
+        assert loop.join(PATIENCE_S)
+        latency = loop.report().latency
+    assert latency.idle_ticks > 0
+    assert latency.ticks == latency.frames + latency.idle_ticks + latency.torn_frames
+    assert latency.frames + latency.frames_skipped >= 290
+    assert latency.exec.n == latency.frames  # deadlines without a frame are not executions
+
+
 def test_an_alarm_without_damage_is_a_false_alarm(engine, ring):
     writer, reader = ring
     loop = Loop(engine, reader, detector(), settings())
@@ -216,8 +232,11 @@ def test_misuse_is_refused(engine, ring, tmp_path):
     _, reader = ring
     with pytest.raises(RuntimeFault, match="expected event or timer"):
         Loop(engine, reader, detector(), settings(mode="often"))
-    with pytest.raises(RuntimeFault, match="argument"):
-        Loop(engine, reader, detector(), settings(hz=0))
+    # A thread that spins more than half of its time would leave the rest of the system nothing.
+    for wrong in ({"hz": 0}, {"frame_hz": -1.0}, {"frame_hz": float("nan")}, {"hz": 1000.0, "spin_us": 501.0},
+                  {"hz": 1000.0, "frame_hz": 5000.0, "spin_us": 101.0}):
+        with pytest.raises(RuntimeFault, match="argument"):
+            Loop(engine, reader, detector(), settings(**wrong))
     with RingWriter(tmp_path / "other.ring", 3, (1, 12, 28)), RingReader(tmp_path / "other.ring") as other, \
             pytest.raises(RuntimeFault, match="cameras that the bundle was trained for"):
         Loop(engine, other, detector(), settings())
