@@ -1,4 +1,4 @@
-"""Write the README's results from the recorded JSON files: `python benchmarks/tables.py [--check]`."""
+"""Write the README's results and docs/engines.md from the recorded JSON: `python benchmarks/tables.py [--check]`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from tables_engines import PAGE, rewritten
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -101,15 +103,18 @@ def section() -> str:
 
 
 def main() -> int:
-    """Rewrite the README between the marks; with --check only say whether that would change it."""
+    """Rewrite the pages between their marks; with --check only say whether that would change them."""
     readme = ROOT / "README.md"
     text = readme.read_text()
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     made = f"{head}{BEGIN}\n{section()}\n{END}{tail}"
-    if "--check" in sys.argv:
-        return int(made != text)
+    check = "--check" in sys.argv
+    engines_before, engines_made = rewritten(draw=not check)
+    if check:
+        return int(made != text or engines_made != engines_before)
     readme.write_text(made)
+    PAGE.write_text(engines_made)
     return 0
 
 
