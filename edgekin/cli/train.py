@@ -104,17 +104,17 @@ def _show(result: TrainResult) -> None:
     from rich.table import Table
 
     m = result.metrics
-    table = Table(title=f"{m['model']} {m['size']}, protocol {m['protocol']}, {m['n_train']:,} training samples, "
-                        f"{m['n_test']:,} test samples")
-    for heading in ("", "PSNR dB", "IoU"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("[bold]model[/]", f"[bold]{m['psnr_db']:.2f}[/]", f"[bold]{m['iou']:.4f}[/]")
-    for name, floor in m["floors"].items():
-        table.add_row(f"floor: {name.replace('_', ' ')}", f"{floor['psnr_db']:.2f}", f"{floor['iou']:.4f}")
     console = Console(soft_wrap=True)
-    console.print(table)
-    if "psnr_db_first_100" in m:
-        console.print(f"first 100 test images, as published: {m['psnr_db_first_100']:.2f} dB")
+    about = f"{m['model']} {m['size']}, protocol {m['protocol']}, {m['n_train']:,} training samples"
+    for part in filter(None, (m, m.get("whole_test"))):
+        first = "first " if part is not m.get("whole_test", m) else ""
+        table = Table(title=f"{about}, {first}{part['n_test']:,} test samples")
+        for heading in ("", "PSNR dB", "IoU"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        table.add_row("[bold]model[/]", f"[bold]{part['psnr_db']:.2f}[/]", f"[bold]{part['iou']:.4f}[/]")
+        for name, floor in part["floors"].items():
+            table.add_row(f"floor: {name.replace('_', ' ')}", f"{floor['psnr_db']:.2f}", f"{floor['iou']:.4f}")
+        console.print(table)
     console.print(f"{m['parameters']:,} parameters, {m['macs']:,} MACs; {m['steps']:,} steps in "
                   f"{m['train_seconds']:.0f} s on {m['device']}")
     console.print(f"run: {result.run.path}", highlight=False)
