@@ -36,16 +36,18 @@ INLINE void add_group(window *s, const ek_pairing *pairings, const int8_t *x, co
 }
 
 /* One input row into three rows of sums, of which the last begins at the bias. */
-TARGET static void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
-                               int32_t *const rows[3]) {
+INLINE void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias, int32_t *const rows[3],
+                        int groups) {
   window s;
 #define LOAD(row, column) _mm256_load_si256((const __m256i *)(rows[row] + 8 * (column)))
 #define STORE(row, column, value) _mm256_store_si256((__m256i *)(rows[row] + 8 * (column)), value)
   for (int i = 0; i < 2; i++)
     s.at[i] = LOAD(0, i), s.at[3 + i] = LOAD(1, i), s.at[6 + i] = bias;
-  int width = c->in.shape.w, groups = c->in_groups;
+  int width = c->in.shape.w;
+#pragma GCC unroll 3 /* so that the window moves by names, not by copies */
   for (int i = 0; i < width; i++, x += c->in.pixel) {
     s.at[2] = LOAD(0, i + 2), s.at[5] = LOAD(1, i + 2), s.at[8] = bias;
+#pragma GCC unroll 2
     for (int g = 0; g < groups; g++)
       add_group(&s, c->pairings, x + 8 * g, w + g * EK_PAIRS * EK_PAIR_WEIGHTS);
 #pragma GCC unroll 3
@@ -58,6 +60,16 @@ TARGET static void scatter_row(const ek_scatter *c, const int8_t *x, const int16
     STORE(r, width, s.at[3 * r]), STORE(r, width + 1, s.at[3 * r + 1]);
 #undef LOAD
 #undef STORE
+}
+
+TARGET static void scatter_row_8(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
+                                 int32_t *const rows[3]) {
+  scatter_row(c, x, w, bias, rows, 1);
+}
+
+TARGET static void scatter_row_16(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
+                                  int32_t *const rows[3]) {
+  scatter_row(c, x, w, bias, rows, 2);
 }
 
 /* A finished row of sums: row y of the margin's count. */
@@ -82,7 +94,11 @@ TARGET static void scatter_block(const ek_scatter *c, int block) {
   for (int i = 0; i < 2 * row_sums; i += 8)
     _mm256_store_si256((__m256i *)(c->sums + i), bias);
   for (int y = 0; y < height; y++) {
-    scatter_row(c, (const int8_t *)c->in.data + (int64_t)y * c->in.row, w, bias, rows);
+    const int8_t *x = (const int8_t *)c->in.data + (int64_t)y * c->in.row;
+    if (c->in_groups == 1)
+      scatter_row_8(c, x, w, bias, rows);
+    else
+      scatter_row_16(c, x, w, bias, rows);
     finish_row(c, block, y, rows[0]);
     int32_t *done = rows[0];
     rows[0] = rows[1], rows[1] = rows[2], rows[2] = done;
