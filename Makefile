@@ -7,7 +7,7 @@ VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
 BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h)
-APT         := clang-format build-essential
+APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 
 .PHONY: run test install install-dev apt lint unit engines-test clean
 
@@ -34,7 +34,8 @@ $(VENV)/installed-dev: $(VENV)/bin/python $(BUILD)
 
 # Debian packages that some tests need: installed where that is allowed, otherwise those tests skip and say what to install.
 apt:
-	@if command -v clang-format >/dev/null && command -v cc >/dev/null; then :; \
+	@if command -v clang-format >/dev/null && command -v cc >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null \
+	  && command -v qemu-aarch64 >/dev/null; then :; \
 	elif ! command -v apt-get >/dev/null; then echo "no apt-get here: please install $(APT)"; \
 	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; \
 	elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; \

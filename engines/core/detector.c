@@ -139,8 +139,10 @@ static double motion_under_same_picture(ek_detector *d, const ek_frame *frame, u
   }
   d->same_masks++;
   double motion = 0.0;
-  for (int j = 0; j < d->config.n_joints; j++)
-    motion = fmax(motion, fabs((double)frame->joints[j] - (double)d->still_joints[j]));
+  for (int j = 0; j < d->config.n_joints; j++) { /* finite by now; gcc 12 for aarch64 breaks down over fmax here */
+    double moved = fabs((double)frame->joints[j] - (double)d->still_joints[j]);
+    motion = moved > motion ? moved : motion;
+  }
   return motion;
 }
 

@@ -8,25 +8,8 @@
 
 #if defined(__x86_64__)
 #include "avx2.h"
+#include "drive.h"
 #include <string.h>
-
-/* Walks the output pixels in rows, giving the next pixel's input and output. */
-typedef struct {
-  const ek_dot *d;
-  int32_t row, col;
-  int64_t in, out; /* element offsets */
-} walk;
-
-static inline void step(walk *w) {
-  w->in += w->d->in_pixel;
-  w->out += w->d->out_pixel;
-  if (++w->col == w->d->cols) {
-    w->col = 0;
-    w->row++;
-    w->in = (int64_t)w->row * w->d->in_row;
-    w->out = (int64_t)w->row * w->d->out_row;
-  }
-}
 
 /* ---- INT8
  * ------------------------------------------------------------------------------------------------------------- */
@@ -94,7 +77,6 @@ INLINE void tile_int8(const ek_dot *d, const ek_group *g, const walk *at, int P,
   TARGET static __attribute__((noinline)) void name(const ek_dot *d, const ek_group *g, const walk *at) {              \
     tile(d, g, at, P, B, ##__VA_ARGS__);                                                                               \
   }
-typedef void (*tile_fn)(const ek_dot *, const ek_group *, const walk *);
 
 TILES(i8_p1b1, tile_int8, 1, 1, 0)
 TILES(i8_p1b2, tile_int8, 1, 2, 0)
@@ -106,28 +88,6 @@ TILES(i8n_p1b2, tile_int8, 1, 2, 1)
 TILES(i8n_p1b4, tile_int8, 1, 4, 1)
 TILES(i8n_p4b1, tile_int8, 4, 1, 1)
 TILES(i8n_p4b2, tile_int8, 4, 2, 1)
-
-/* All groups over all pixels, four pixels at a time; groups outermost, so that their weights stay in the cache. */
-static void run_tiles(const ek_dot *d, const tile_fn one[5], const tile_fn four[5]) {
-  int64_t n = (int64_t)d->rows * d->cols;
-  for (int k = 0; k < d->n_groups; k++) {
-    const ek_group *g = &d->groups[k];
-    walk next = {.d = d};
-    int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-      walk at[4];
-      for (int p = 0; p < 4; p++) {
-        at[p] = next;
-        step(&next);
-      }
-      four[g->blocks](d, g, at);
-    }
-    for (; i < n; i++) {
-      one[g->blocks](d, g, &next);
-      step(&next);
-    }
-  }
-}
 
 static void dot_int8(const void *args) {
   static const tile_fn one[2][5] = {{0, i8_p1b1, i8_p1b2, 0, i8_p1b4}, {0, i8n_p1b1, i8n_p1b2, 0, i8n_p1b4}};
@@ -287,27 +247,6 @@ TARGET static void blend_fp32(const ek_resize *r, int y, const float *a, const f
   }
 }
 
-/* Output rows ask for input rows in ascending order: each is widened once into whichever buffer is free. */
-#define RESIZE(name, type, widen, blend)                                                                               \
-  static void name(const void *args) {                                                                                 \
-    const ek_resize *r = args;                                                                                         \
-    type *row[2] = {r->row_a, r->row_b};                                                                               \
-    int held[2] = {-1, -1};                                                                                            \
-    for (int y = 0; y < r->out.shape.h; y++) {                                                                         \
-      int first = r->ty[y].first, second = r->ty[y].second;                                                            \
-      if (held[0] != first) {                                                                                          \
-        type *swap = row[0];                                                                                           \
-        row[0] = row[1], row[1] = swap;                                                                                \
-        int was = held[0];                                                                                             \
-        held[0] = held[1], held[1] = was;                                                                              \
-      }                                                                                                                \
-      if (held[0] != first)                                                                                            \
-        widen(r, held[0] = first, row[0]);                                                                             \
-      if (first != second && held[1] != second)                                                                        \
-        widen(r, held[1] = second, row[1]);                                                                            \
-      blend(r, y, row[0], first == second ? row[0] : row[1]);                                                          \
-    }                                                                                                                  \
-  }
 RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 

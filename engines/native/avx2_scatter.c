@@ -2,6 +2,7 @@
 #include "engine.h"
 #if defined(__x86_64__)
 #include "avx2.h"
+#include "drive_scatter.h"
 
 /* The sums of the 3 x 3 output pixels that see the current input pixel, row by row. */
 typedef struct {
@@ -36,17 +37,18 @@ INLINE void add_group(window *s, const ek_pairing *pairings, const int8_t *x, co
 }
 
 /* One input row into three rows of sums, of which the last begins at the bias. */
-INLINE void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias, int32_t *const rows[3],
-                        int groups) {
+INLINE void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, const int32_t *bias,
+                        int32_t *const rows[3], int groups) {
   window s;
+  __m256i start = _mm256_load_si256((const __m256i *)bias);
 #define LOAD(row, column) _mm256_load_si256((const __m256i *)(rows[row] + 8 * (column)))
 #define STORE(row, column, value) _mm256_store_si256((__m256i *)(rows[row] + 8 * (column)), value)
   for (int i = 0; i < 2; i++)
-    s.at[i] = LOAD(0, i), s.at[3 + i] = LOAD(1, i), s.at[6 + i] = bias;
+    s.at[i] = LOAD(0, i), s.at[3 + i] = LOAD(1, i), s.at[6 + i] = start;
   int width = c->in.shape.w;
 #pragma GCC unroll 3 /* so that the window moves by names, not by copies */
   for (int i = 0; i < width; i++, x += c->in.pixel) {
-    s.at[2] = LOAD(0, i + 2), s.at[5] = LOAD(1, i + 2), s.at[8] = bias;
+    s.at[2] = LOAD(0, i + 2), s.at[5] = LOAD(1, i + 2), s.at[8] = start;
 #pragma GCC unroll 2
     for (int g = 0; g < groups; g++)
       add_group(&s, c->pairings, x + 8 * g, w + g * EK_PAIRS * EK_PAIR_WEIGHTS);
@@ -62,58 +64,26 @@ INLINE void scatter_row(const ek_scatter *c, const int8_t *x, const int16_t *w, 
 #undef STORE
 }
 
-TARGET static void scatter_row_8(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
+TARGET static void scatter_row_8(const ek_scatter *c, const int8_t *x, const int16_t *w, const int32_t *bias,
                                  int32_t *const rows[3]) {
   scatter_row(c, x, w, bias, rows, 1);
 }
 
-TARGET static void scatter_row_16(const ek_scatter *c, const int8_t *x, const int16_t *w, __m256i bias,
+TARGET static void scatter_row_16(const ek_scatter *c, const int8_t *x, const int16_t *w, const int32_t *bias,
                                   int32_t *const rows[3]) {
   scatter_row(c, x, w, bias, rows, 2);
 }
 
-/* A finished row of sums: row y of the margin's count. */
 TARGET static void finish_row(const ek_scatter *c, int block, int y, const int32_t *sums) {
-  int margin = 2 - c->pad;
-  y -= margin;
-  if (y < 0 || y >= c->out.shape.h)
-    return;
   int8_t *out = (int8_t *)c->out.data + (int64_t)y * c->out.row + 8 * block;
-  sums += 8 * margin;
   for (int i = 0; i < c->out.shape.w; i++)
     _mm_storel_epi64(
         (__m128i *)(out + (int64_t)i * c->out.pixel),
         requantize(_mm256_load_si256((const __m256i *)(sums + 8 * i)), c->mult + 8 * block, c->shift, c->relu));
 }
 
-TARGET static void scatter_block(const ek_scatter *c, int block) {
-  int height = c->in.shape.h, row_sums = 8 * (c->in.shape.w + 2);
-  const int16_t *w = c->weights + (int64_t)block * c->in_groups * EK_PAIRS * EK_PAIR_WEIGHTS;
-  __m256i bias = _mm256_load_si256((const __m256i *)(c->bias + 8 * block));
-  int32_t *rows[3] = {c->sums, c->sums + row_sums, c->sums + 2 * row_sums};
-  for (int i = 0; i < 2 * row_sums; i += 8)
-    _mm256_store_si256((__m256i *)(c->sums + i), bias);
-  for (int y = 0; y < height; y++) {
-    const int8_t *x = (const int8_t *)c->in.data + (int64_t)y * c->in.row;
-    if (c->in_groups == 1)
-      scatter_row_8(c, x, w, bias, rows);
-    else
-      scatter_row_16(c, x, w, bias, rows);
-    finish_row(c, block, y, rows[0]);
-    int32_t *done = rows[0];
-    rows[0] = rows[1], rows[1] = rows[2], rows[2] = done;
-  }
-  finish_row(c, block, height, rows[0]);
-  finish_row(c, block, height + 1, rows[1]);
-}
-
 void ek_avx2_scatter_int8(const void *args) {
   const ek_scatter *c = args;
-  if (ek_scatter_is_dense(c)) {
-    ek_kernels_avx2.dot_int8(c->dense);
-    return;
-  }
-  for (int block = 0; block < c->out_blocks; block++)
-    scatter_block(c, block);
+  scatter_run(c, c->in_groups == 1 ? scatter_row_8 : scatter_row_16, finish_row, ek_kernels_avx2.dot_int8);
 }
 #endif

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 /* Beyond this the float32 angle itself is coarser than a millirad and range reduction would lose bits. */
 #define JOINT_MAX_RAD 1e4f
@@ -73,6 +77,9 @@ int ek_isa_supported(int isa) {
 #if defined(__x86_64__)
   case EK_ISA_AVX2:
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#elif defined(__aarch64__)
+  case EK_ISA_NEON: /* every aarch64 CPU has it */
+    return 1;
 #endif
   default:
     return 0;
@@ -80,7 +87,30 @@ int ek_isa_supported(int isa) {
 }
 
 int ek_isa_best(void) {
-  return ek_isa_supported(EK_ISA_AVX2) ? EK_ISA_AVX2 : EK_ISA_SCALAR;
+  int best = EK_ISA_NEON;
+  while (!ek_isa_supported(best))
+    best--;
+  return best;
+}
+
+int ek_has_dotprod(void) {
+#if defined(__aarch64__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return 0;
+#endif
+}
+
+static const ek_kernels *kernels(int isa) {
+#if defined(__x86_64__)
+  if (isa == EK_ISA_AVX2)
+    return &ek_kernels_avx2;
+#elif defined(__aarch64__)
+  if (isa == EK_ISA_NEON)
+    return ek_has_dotprod() ? &ek_kernels_dotprod : &ek_kernels_neon;
+#endif
+  (void)isa;
+  return NULL;
 }
 
 static int plan(ek_engine *e, const ek_model *m, int isa) {
@@ -94,11 +124,7 @@ static int plan(ek_engine *e, const ek_model *m, int isa) {
                              .parameters = m->parameters,
                              .macs = m->macs};
   e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
-#if defined(__x86_64__)
-  if (isa == EK_ISA_AVX2)
-    return ek_plan_vector(e, m, &ek_kernels_avx2);
-#endif
-  return ek_plan_scalar(e, m);
+  return kernels(isa) ? ek_plan_vector(e, m, kernels(isa)) : ek_plan_scalar(e, m);
 }
 
 ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *status) {

@@ -161,7 +161,9 @@ typedef struct {
   void (*resize_int8)(const void *ek_resize_args);
 } ek_kernels;
 
-extern const ek_kernels ek_kernels_avx2;
+extern const ek_kernels ek_kernels_avx2, ek_kernels_neon, ek_kernels_dotprod;
+
+int ek_has_dotprod(void); /* aarch64 with the dot product instruction */
 
 int ek_plan_scalar(ek_engine *engine, const ek_model *model);
 int ek_plan_vector(ek_engine *engine, const ek_model *model, const ek_kernels *kernels);

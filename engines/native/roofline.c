@@ -1,7 +1,7 @@
 /* roofline.c - what this core can do at most, measured: multiply-accumulates with every operand in registers, in the
  * instruction mix of the engine's kernels, and reads of a buffer. Each kernel runs for about a tenth of a millisecond a
  * turn; the best turn counts, since a disturbed one says nothing about the core. */
-#include "edgekin.h"
+#include "engine.h"
 #include "../core/status.h"
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +118,7 @@ __attribute__((target("avx512f"))) static int64_t avx512_fp32(void) {
 #include <arm_neon.h>
 
 /* sdot: 16 products into 4 sums. */
-__attribute__((target("+dotprod"))) static int64_t neon_int8(void) {
+__attribute__((target("arch=armv8.2-a+dotprod"))) static int64_t dotprod_int8(void) {
   int32x4_t acc[CHAINS];
   int8x16_t x = vdupq_n_s8(1), w = vdupq_n_s8(1);
 #pragma GCC unroll 10
@@ -132,6 +132,24 @@ __attribute__((target("+dotprod"))) static int64_t neon_int8(void) {
     }
   }
   return (int64_t)STEPS * CHAINS * 16;
+}
+
+/* smull and sadalp: 8 products into 4 sums. */
+static int64_t neon_int8(void) {
+  int32x4_t acc[CHAINS];
+  int8x8_t x = vdup_n_s8(1), w = vdup_n_s8(1);
+#pragma GCC unroll 10
+  for (int c = 0; c < CHAINS; c++)
+    acc[c] = vdupq_n_s32(0);
+  for (int i = 0; i < STEPS; i++) {
+#pragma GCC unroll 10
+    for (int c = 0; c < CHAINS; c++) {
+      __asm__ volatile("" : "+w"(x));
+      acc[c] = vpadalq_s16(acc[c], vmull_s8(x, w));
+      __asm__ volatile("" : "+w"(acc[c]));
+    }
+  }
+  return (int64_t)STEPS * CHAINS * 8;
 }
 
 static int64_t neon_fp32(void) {
@@ -165,7 +183,9 @@ static kernel kernel_of(int isa, int precision) {
 #endif
 #if defined(__aarch64__)
   case EK_ISA_NEON:
-    return int8 ? neon_int8 : neon_fp32;
+    if (int8)
+      return ek_has_dotprod() ? dotprod_int8 : neon_int8;
+    return neon_fp32;
 #endif
   default:
     return NULL;
