@@ -59,7 +59,7 @@ def trained(options: argparse.Namespace) -> Any:
         return load_run(options.run)
     os.environ["EDGEKIN_RUNS"] = options.work
     config = TrainConfig(robot=str(options.robot), size=SIZES[options.model], protocol="uniform", test_samples=400,
-                         budget=options.seconds_train, seed=options.seed, name=options.model)
+                         budget_s=options.seconds_train, seed=options.seed, name=options.model)
     return train(config.validated()).run
 
 
