@@ -251,4 +251,6 @@ RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 const ek_kernels ek_kernels_avx2 = {dot_fp32, dot_int8, columns_int8, ek_avx2_scatter_int8, resize_fp32, resize_int8};
+const ek_kernels ek_kernels_avx512 = {dot_fp32,    ek_avx512_dot_int8, columns_int8, ek_avx2_scatter_int8,
+                                      resize_fp32, resize_int8};
 #endif

@@ -84,6 +84,6 @@ TARGET static void finish_row(const ek_scatter *c, int block, int y, const int32
 
 void ek_avx2_scatter_int8(const void *args) {
   const ek_scatter *c = args;
-  scatter_run(c, c->in_groups == 1 ? scatter_row_8 : scatter_row_16, finish_row, ek_kernels_avx2.dot_int8);
+  scatter_run(c, c->in_groups == 1 ? scatter_row_8 : scatter_row_16, finish_row);
 }
 #endif

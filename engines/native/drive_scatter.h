@@ -32,10 +32,9 @@ static void scatter_block(const ek_scatter *c, int block, scatter_row_fn row, fi
   finish_sums(c, block, height + 1, rows[1], finish);
 }
 
-static inline void scatter_run(const ek_scatter *c, scatter_row_fn row, finish_row_fn finish,
-                               void (*dense)(const void *)) {
+static inline void scatter_run(const ek_scatter *c, scatter_row_fn row, finish_row_fn finish) {
   if (ek_scatter_is_dense(c)) {
-    dense(c->dense);
+    c->run_dense(c->dense);
     return;
   }
   for (int block = 0; block < c->out_blocks; block++)

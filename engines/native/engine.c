@@ -77,6 +77,12 @@ int ek_isa_supported(int isa) {
 #if defined(__x86_64__)
   case EK_ISA_AVX2:
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  case EK_ISA_AVX512:
+#ifdef EK_EMULATE_VNNI /* avx512.c in the tests */
+    return ek_isa_supported(EK_ISA_AVX2);
+#else
+    return ek_isa_supported(EK_ISA_AVX2) && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#endif
 #elif defined(__aarch64__)
   case EK_ISA_NEON: /* every aarch64 CPU has it */
     return 1;
@@ -105,6 +111,8 @@ static const ek_kernels *kernels(int isa) {
 #if defined(__x86_64__)
   if (isa == EK_ISA_AVX2)
     return &ek_kernels_avx2;
+  if (isa == EK_ISA_AVX512)
+    return &ek_kernels_avx512;
 #elif defined(__aarch64__)
   if (isa == EK_ISA_NEON)
     return ek_has_dotprod() ? &ek_kernels_dotprod : &ek_kernels_neon;

@@ -140,6 +140,7 @@ typedef struct {
   const ek_pairing *pairings; /* (256) */
   int32_t *sums;              /* (3, in.w + 2, 8) scratch */
   int32_t dense_above;        /* with more non-zero inputs than this the dense kernel is faster */
+  void (*run_dense)(const void *ek_dot_args);
   const ek_dot *dense;
 } ek_scatter;
 
@@ -161,7 +162,7 @@ typedef struct {
   void (*resize_int8)(const void *ek_resize_args);
 } ek_kernels;
 
-extern const ek_kernels ek_kernels_avx2, ek_kernels_neon, ek_kernels_dotprod;
+extern const ek_kernels ek_kernels_avx2, ek_kernels_avx512, ek_kernels_neon, ek_kernels_dotprod;
 
 int ek_has_dotprod(void); /* aarch64 with the dot product instruction */
 

@@ -202,11 +202,7 @@ static void finish_row(const ek_scatter *c, int block, int y, const int32_t *row
 }
 
 static void scatter_int8(const void *args) {
-  scatter_run(args, scatter_row, finish_row, dot_int8);
-}
-
-static void scatter_dotprod_int8(const void *args) {
-  scatter_run(args, scatter_row, finish_row, dotprod_int8);
+  scatter_run(args, scatter_row, finish_row);
 }
 
 /* ---- FP32
@@ -291,6 +287,5 @@ RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 const ek_kernels ek_kernels_neon = {dot_fp32, dot_int8, columns_int8, scatter_int8, resize_fp32, resize_int8};
-const ek_kernels ek_kernels_dotprod = {dot_fp32,    dotprod_int8, columns_int8, scatter_dotprod_int8,
-                                       resize_fp32, resize_int8};
+const ek_kernels ek_kernels_dotprod = {dot_fp32, dotprod_int8, columns_int8, scatter_int8, resize_fp32, resize_int8};
 #endif

@@ -92,7 +92,7 @@ int ek_push_scatter(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_
         for (int b = a + 1; b < 8 * g + 8; b++, w += EK_PAIR_WEIGHTS)
           pack_pair(l, block, a, b, w);
   *c = (ek_scatter){.in = *in, .out = *out, .in_groups = groups, .out_blocks = blocks};
-  c->weights = weights, c->bias = bias, c->mult = mult, c->dense = dense;
+  c->weights = weights, c->bias = bias, c->mult = mult, c->run_dense = kernels->dot_int8, c->dense = dense;
   c->pad = l->pad, c->shift = l->shift, c->relu = l->relu;
   c->dense_above = (int32_t)(DENSE_SHARE * (double)ek_elements(l->in));
   c->pairings = pairings(e);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,6 +36,18 @@ def _emulate(cpu: str, *command: str) -> str:
                           check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_avx512_kernels_give_the_bits_of_the_scalar_ones(tmp_path: Path):
+    if platform.machine() != "x86_64" or shutil.which("gcc") is None:
+        pytest.skip("needs an x86-64 machine with AVX2 and gcc: apt-get install build-essential")
+    make = ["make", "-s", "-C", str(ROOT / "engines"), f"BUILD={tmp_path}", "CPPFLAGS=-DEK_EMULATE_VNNI -I../tests/c"]
+    done = subprocess.run([*make, str(tmp_path / "test_kernels")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([tmp_path / "test_kernels", str(NETWORKS), "avx512"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    assert "avx512 kernels: ok" in done.stdout
 
 
 @pytest.mark.parametrize("cpu", CPUS)
