@@ -64,12 +64,15 @@ INLINE void tile_int8(const ek_dot *d, const ek_group *g, const walk *at, int P,
   UNITS(g->runs[1], 2)
   UNITS(g->runs[0], 1)
 #undef UNITS
+  int shift = d->shift, relu = d->relu; /* read before the stores, which might be to anywhere */
 #pragma GCC unroll 4
-  for (int p = 0; p < P; p++)
+  for (int b = 0; b < B; b++) {
+    __m256i mult = _mm256_load_si256((const __m256i *)(g->mult + 8 * b));
+    int8_t *out = (int8_t *)d->out + g->out_off[b];
 #pragma GCC unroll 4
-    for (int b = 0; b < B; b++)
-      _mm_storel_epi64((__m128i *)((int8_t *)d->out + at[p].out + g->out_off[b]),
-                       requantize(acc[p][b], g->mult + 8 * b, d->shift, d->relu));
+    for (int p = 0; p < P; p++)
+      _mm_storel_epi64((__m128i *)(out + at[p].out), requantize_by(acc[p][b], mult, shift, relu));
+  }
 }
 
 /* One specialisation per tile shape, so that every accumulator lives in a register. */

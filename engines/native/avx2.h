@@ -19,8 +19,8 @@ INLINE __m256i upper(__m256i x) {
 /* (acc * mult + 2^(shift-1)) >> shift of 8 channels, clipped. The low 32 bits of a logical 64-bit shift by at most 32
  * are those of the arithmetic one, and the loader has proved that the value fits into them. Nearly every layer shifts
  * by 32, which only selects the upper halves. */
-INLINE __m128i requantize(__m256i acc, const int32_t *mult, int by, int relu) {
-  __m256i m = _mm256_loadu_si256((const __m256i *)mult), round = _mm256_set1_epi64x(INT64_C(1) << (by - 1));
+INLINE __m128i requantize_by(__m256i acc, __m256i m, int by, int relu) {
+  __m256i round = _mm256_set1_epi64x(INT64_C(1) << (by - 1));
   __m256i even = _mm256_add_epi64(_mm256_mul_epi32(acc, m), round), y;
   __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(upper(acc), upper(m)), round);
   if (by == 32) {
@@ -32,6 +32,10 @@ INLINE __m128i requantize(__m256i acc, const int32_t *mult, int by, int relu) {
   }
   __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
   return _mm_max_epi8(_mm_packs_epi16(words, words), _mm_set1_epi8(relu ? 0 : -127));
+}
+
+INLINE __m128i requantize(__m256i acc, const int32_t *mult, int by, int relu) {
+  return requantize_by(acc, _mm256_loadu_si256((const __m256i *)mult), by, relu);
 }
 
 #endif

@@ -76,10 +76,11 @@ TARGET static void scatter_row_16(const ek_scatter *c, const int8_t *x, const in
 
 TARGET static void finish_row(const ek_scatter *c, int block, int y, const int32_t *sums) {
   int8_t *out = (int8_t *)c->out.data + (int64_t)y * c->out.row + 8 * block;
-  for (int i = 0; i < c->out.shape.w; i++)
-    _mm_storel_epi64(
-        (__m128i *)(out + (int64_t)i * c->out.pixel),
-        requantize(_mm256_load_si256((const __m256i *)(sums + 8 * i)), c->mult + 8 * block, c->shift, c->relu));
+  __m256i mult = _mm256_load_si256((const __m256i *)(c->mult + 8 * block));
+  int width = c->out.shape.w, pixel = c->out.pixel, shift = c->shift, relu = c->relu;
+  for (int i = 0; i < width; i++, out += pixel)
+    _mm_storel_epi64((__m128i *)out,
+                     requantize_by(_mm256_load_si256((const __m256i *)(sums + 8 * i)), mult, shift, relu));
 }
 
 void ek_avx2_scatter_int8(const void *args) {
