@@ -176,45 +176,13 @@ int ek_body_logits(const ek_body *b, float *logits) {
   return EK_OK;
 }
 
-/* The pixels of a row that matter to a gradient: all where there is a static layer to learn. */
-static ek_reach active(const ek_body *b, int64_t row) {
-  return b->n_background ? (ek_reach){0, (int16_t)(b->width - 1)} : b->reach[row];
-}
-
-/* dL/dT of the masks; returns the loss. scale: of the squared error, for this picture. */
-static double pull_nll(ek_body *b, const uint8_t *masks, double nll, double scale) {
-  int row_bytes = (b->width + 7) / 8;
-  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
-    ek_reach r = active(b, row);
-    const uint8_t *mask = masks + row * row_bytes;
-    for (int x = r.first; x <= r.last; x++) {
-      float t = bounded(b->light[row * b->stride + x]), p = 1 - t;
-      int y = mask[x / 8] >> (7 - x % 8) & 1;
-      b->pull[row * b->stride + x] = (float)nll * (y ? t / p : -1.0f) - 2 * (float)scale * (p - (float)y) * t;
-    }
-  }
-  return 0;
-}
-
-static void measure(const ek_body *b, const uint8_t *masks, double *nll, double *squared) {
-  int row_bytes = (b->width + 7) / 8;
-  *nll = *squared = 0;
-  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
-    for (int x = 0; x < b->width; x++) {
-      float t = bounded(b->light[row * b->stride + x]), p = 1 - t;
-      int y = masks[row * row_bytes + x / 8] >> (7 - x % 8) & 1;
-      *nll -= logf(y ? p : t);
-      *squared += y ? t * t : p * p;
-    }
-}
-
 int ek_body_compare(ek_body *b, const uint8_t *masks, const ek_body_loss *loss, double *value) {
   if (!b || !masks || !loss || !value)
     return EK_E_ARGUMENT;
   double nll, squared;
-  measure(b, masks, &nll, &squared);
+  ek_body_measure(b, masks, &nll, &squared);
   *value = loss->nll * nll + loss->squared * squared + loss->log_squared * log(squared + 1);
-  pull_nll(b, masks, loss->nll, loss->squared + loss->log_squared / (squared + 1));
+  ek_body_differ(b, masks, loss->nll, loss->squared + loss->log_squared / (squared + 1));
   return EK_OK;
 }
 

@@ -1,8 +1,8 @@
 /* body.h - how an opened body model looks inside: soft ellipsoids on a kinematic tree, seen by pinhole cameras.
  *
- * One ellipsoid leaves the share t of the light: t = min(1, c0 - c1 s), s = 1 / (1 + 2^z), z = k (d^2 - 1) log2(e),
- * with d the distance from its outline's centre in units of the outline. A pixel shows the robot with probability
- * 1 - T, T the product of all t: no order, no sorting. Opacity is o = c1 (1 - CUT); t reaches 1 where s falls to CUT.
+ * One ellipsoid leaves the share t of the light: t = min(1, 1 - o (s - CUT) / (1 - CUT)), s = 1 / (1 + 2^z),
+ * z = k (d^2 - 1) log2(e), with o its opacity, k its sharpness and d the distance from its outline's centre in units of
+ * the outline. A pixel shows the robot with probability 1 - T, T the product of all t: no order, no sorting.
  *
  * Passes: pose (chain.c) -> outline (project.c) -> light (raster.c), and the same backwards, exactly.
  */
@@ -30,7 +30,7 @@ typedef struct {
   float u, v;          /* centre, px */
   float a, b2, c;      /* z = (a dx + b2 dy) dx + c dy^2 - k */
   float k, limit;      /* drawn where z <= limit */
-  float c0, c1;        /* t = c0 - c1 / (1 + 2^z) */
+  float c0, rest;      /* t = (c0 2^z + rest) / (1 + 2^z); rest = 1 - opacity */
   int16_t top, bottom; /* rows, inclusive; top > bottom: not seen */
 } ek_outline;
 
@@ -93,5 +93,9 @@ void ek_body_project_back(ek_body *body, int view, int ellipsoid, const ek_momen
 /* raster.c */
 void ek_body_draw(ek_body *body);
 void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *moments);
+/* Negative log-likelihood and squared error of the masks, summed. */
+void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);
+/* Fills pull where a gradient can go. */
+void ek_body_differ(ek_body *body, const uint8_t *masks, double nll, double squared);
 
 #endif

@@ -21,7 +21,7 @@ void ek_body_unpack(ek_body *b) {
     for (int k = 0; k < 3; k++)
       e->centre[k] = p[k];
     e->sharpness = exp(p[10]);
-    e->opacity = 1 / (1 + exp(-p[11]));
+    e->opacity = fmin(1 / (1 + exp(-p[11])), 1 - EK_SPLAT_DARK);
   }
 }
 
@@ -79,7 +79,7 @@ static void outline(const ek_body *b, int view, int i, ek_outline *out) {
   out->u = (float)(lens[0] * o.nx + lens[2]), out->v = (float)v;
   out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
   out->k = (float)k, out->limit = (float)limit;
-  out->c1 = (float)(opacity / (1 - EK_SPLAT_CUT)), out->c0 = (float)(1 + opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT));
+  out->c0 = (float)(1 + opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT)), out->rest = (float)(1 - opacity);
   out->top = (int16_t)top, out->bottom = (int16_t)bottom;
 }
 

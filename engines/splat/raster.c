@@ -59,3 +59,68 @@ void ek_body_gather(const ek_body *b, int view, int i, ek_moments *m) {
 #endif
   gather_base(o, pull, b->stride, b->width, m);
 }
+
+/* A row of a picture, and which of its pixels are not simply empty: all where a static layer is learned. */
+typedef struct {
+  const float *light;
+  const uint8_t *mask;
+  int first, last; /* first: a multiple of 8 */
+} line;
+
+static line line_of(const ek_body *b, const uint8_t *masks, int64_t row) {
+  ek_reach r = b->n_background ? (ek_reach){0, (int16_t)(b->width - 1)} : b->reach[row];
+  int last = r.last | 7;
+  return (line){b->light + row * b->stride, masks + row * ((b->width + 7) / 8), r.first / 8 * 8,
+                last < b->width - 1 ? last : b->width - 1};
+}
+
+/* Pixels that are on beside the line's, and all beside it. */
+static int outside(const line *l, int width, int *pixels) {
+  int on = 0, any = l->first <= l->last;
+  for (int byte = 0; byte < (width + 7) / 8; byte++) {
+    int n = width - 8 * byte < 8 ? width - 8 * byte : 8;
+    if (any && 8 * byte >= l->first && 8 * byte <= l->last)
+      continue;
+    on += __builtin_popcount(l->mask[byte] & (0xff00u >> n) & 255u);
+    *pixels += n;
+  }
+  return on;
+}
+
+void ek_body_measure(const ek_body *b, const uint8_t *masks, double *nll, double *squared) {
+  double empty = (float)b->layout.empty;
+  int on = 0, pixels = 0;
+  *nll = *squared = 0;
+  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
+    line l = line_of(b, masks, row);
+    float product = 1;
+    int32_t power = 0;
+    on += outside(&l, b->width, &pixels);
+    if (l.first > l.last)
+      continue;
+#if defined(__x86_64__)
+    if (b->layout.isa != EK_ISA_SCALAR)
+      measure_avx2(l.light, l.mask, l.first, l.last, squared, &product, &power);
+    else
+#endif
+      measure_base(l.light, l.mask, l.first, l.last, squared, &product, &power);
+    *nll -= log(product) + 0.6931471805599453 * power;
+  }
+  *nll -= on * log(empty) + (pixels - on) * log1p(-empty);
+  *squared += on * (1 - empty) * (1 - empty) + (pixels - on) * empty * empty;
+}
+
+void ek_body_differ(ek_body *b, const uint8_t *masks, double nll, double squared) {
+  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
+    line l = line_of(b, masks, row);
+    float *pull = b->pull + row * b->stride;
+    if (l.first > l.last)
+      continue;
+#if defined(__x86_64__)
+    if (b->layout.isa != EK_ISA_SCALAR)
+      differ_avx2(l.light, l.mask, l.first, l.last, (float)nll, (float)squared, pull);
+    else
+#endif
+      differ_base(l.light, l.mask, l.first, l.last, (float)nll, (float)squared, pull);
+  }
+}

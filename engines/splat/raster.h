@@ -46,7 +46,7 @@ RASTER_TARGET static void RASTER(draw)(const ek_outline *o, float *light, int st
     for (int x = r.first; x <= r.last; x += EK_SPLAT_LANES) {
       v8f dx = lane + ((float)x - o->u), z, e, left, zero = {0}, one = zero + 1.0f;
       RASTER(level8)(&dx, o->a, cross, level, &z, &e);
-      v8f t = o->c0 - o->c1 / (e + 1.0f);
+      v8f t = (e * o->c0 + o->rest) / (e + 1.0f);
       v8i clear = t > one;
       t = (v8f)((clear & (v8i)one) | (~clear & (v8i)t));
       memcpy(&left, row + x, sizeof left);
@@ -73,16 +73,69 @@ RASTER_TARGET static void RASTER(gather)(const ek_outline *o, const float *pull,
       RASTER(level8)(&dx, o->a, cross, level, &z, &e);
       memcpy(&g, row + x, sizeof g);
       /* One division for both s = 1 / d and 1 / t = d / n. */
-      v8f d = e + 1.0f, n = d * o->c0 - o->c1, both = 1.0f / (d * n), s = n * both;
+      v8f d = e + 1.0f, n = e * o->c0 + o->rest, both = 1.0f / (d * n), s = n * both;
       v8i drawn = n < d;
       g = (v8f)(drawn & (v8i)(g * (d * d * both)));
       v8f w = g * s * (1.0f - s);
       s0 += w, s1 += w * dx, s2 += w * dx * dx, sz += w * z;
-      so += g * (1.0f - (o->c0 - o->c1 * s));
+      so += (v8f)(drawn & (v8i)(g * (1.0f - n * s)));
     }
     double w = RASTER(sum)(&s0), wx = RASTER(sum)(&s1);
     m->w += w, m->wx += wx, m->wxx += RASTER(sum)(&s2);
     m->wy += w * dy, m->wxy += wx * dy, m->wyy += w * dy * dy;
   }
   m->wz += RASTER(sum)(&sz), m->o += RASTER(sum)(&so);
+}
+
+/* Eight pixels of light and mask. */
+RASTER_TARGET static inline void RASTER(pixels8)(const float *light, uint32_t bits, v8f *t, v8i *on) {
+  const v8i bit = {128, 64, 32, 16, 8, 4, 2, 1}, zero = {0};
+  v8f dark = (v8f)zero + EK_SPLAT_DARK;
+  memcpy(t, light, sizeof *t);
+  v8i below = *t < dark;
+  *t = (v8f)((below & (v8i)dark) | (~below & (v8i)*t));
+  *on = ((zero + (int32_t)bits) & bit) != 0;
+}
+
+/* Adds the squared error of pixels first (a multiple of 8) to last; multiplies their likelihood into product 2^power.
+ */
+RASTER_TARGET static void RASTER(measure)(const float *light, const uint8_t *mask, int first, int last, double *squared,
+                                          float *product, int32_t *power) {
+  const v8i lane = {0, 1, 2, 3, 4, 5, 6, 7}, zero = {0};
+  v8f one = (v8f)zero + 1.0f, product8 = one, squared8 = (v8f)zero;
+  v8i power8 = zero;
+  for (int x = first; x <= last; x += EK_SPLAT_LANES) {
+    v8f t;
+    v8i on, live = (lane + x) <= last;
+    RASTER(pixels8)(light + x, mask[x / 8], &t, &on);
+    v8f likely = (v8f)((on & (v8i)(one - t)) | (~on & (v8i)t)), miss = one - likely;
+    squared8 += (v8f)(live & (v8i)(miss * miss));
+    likely = (v8f)((live & (v8i)likely) | (~live & (v8i)one));
+    /* Mantissas in [1, 2) multiply without underflow; the exponents add. */
+    power8 += ((v8i)likely >> 23) - 127;
+    product8 *= (v8f)(((v8i)likely & 0x7fffff) | 0x3f800000);
+    if (x % 64 == 56) {
+      power8 += ((v8i)product8 >> 23) - 127;
+      product8 = (v8f)(((v8i)product8 & 0x7fffff) | 0x3f800000);
+    }
+  }
+  *squared += RASTER(sum)(&squared8);
+  for (int i = 0; i < EK_SPLAT_LANES; i++)
+    *power += power8[i], *product *= product8[i];
+}
+
+/* dL/dlogT of pixels first (a multiple of 8) to last, for the weights of the likelihood and of the squared error. */
+RASTER_TARGET static void RASTER(differ)(const float *light, const uint8_t *mask, int first, int last, float nll,
+                                         float squared, float *pull) {
+  const v8i lane = {0, 1, 2, 3, 4, 5, 6, 7}, zero = {0};
+  v8f one = (v8f)zero + 1.0f;
+  for (int x = first; x <= last; x += EK_SPLAT_LANES) {
+    v8f t;
+    v8i on, live = (lane + x) <= last;
+    RASTER(pixels8)(light + x, mask[x / 8], &t, &on);
+    v8f p = one - t, odds = t / p, y = (v8f)(on & (v8i)one);
+    v8f g = (v8f)((on & (v8i)odds) | (~on & (v8i)-one)) * nll - (p - y) * t * (2.0f * squared);
+    g = (v8f)(live & (v8i)g);
+    memcpy(pull + x, &g, sizeof g);
+  }
 }
