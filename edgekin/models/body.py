@@ -5,6 +5,7 @@ Its parameters are one array in the layout of engines/include/edgekin.h, "body m
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +57,8 @@ def sections(spec: RobotSpec, n_ellipsoids: int, background: bool) -> Sections:
     sizes = (ELLIPSOID * n_ellipsoids, CORRECTION * len(spec.joints), CAMERA * len(spec.cameras),
              len(spec.cameras) * camera.height * camera.width if background else 0)
     ends = np.cumsum((0, *sizes)).tolist()
-    parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    return Sections(*parts, total=ends[-1])
+    ellipsoids, joints, cameras, static = (slice(a, b) for a, b in itertools.pairwise(ends))
+    return Sections(ellipsoids, joints, cameras, static, ends[-1])
 
 
 class Body:

@@ -20,7 +20,7 @@ def rotation(quaternion: Tensor) -> Tensor:
     rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
             2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
             2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return torch.stack(rows, dim=-1).reshape(*quaternion.shape[:-1], 3, 3)
 
 
 def _transform(turn: Tensor, shift: Tensor) -> Tensor:
@@ -107,11 +107,11 @@ def logits(spec: RobotSpec, links: Tensor, optics: Optics, parameters: Tensor, q
         q: (B, J) rad.
     """
     where = sections(spec, len(links), optics.background)
-    p = parameters[where.ellipsoids].unflatten(0, (-1, ELLIPSOID))
+    p = parameters[where.ellipsoids].reshape(-1, ELLIPSOID)
     poses = link_poses(spec, parameters[where.joints], q)
     size = (len(spec.cameras), spec.cameras[0].height, spec.cameras[0].width)
     if optics.background:
-        empty = torch.nn.functional.logsigmoid(-parameters[where.background].unflatten(0, size))
+        empty = torch.nn.functional.logsigmoid(-parameters[where.background].reshape(size))
     else:
         empty = torch.full(size, math.log1p(-optics.empty), dtype=q.dtype, device=q.device)
     views = []

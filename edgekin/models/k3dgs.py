@@ -9,7 +9,7 @@ What may be learned besides the ellipsoids: `chain` (a correction of every joint
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,16 @@ from torch import Tensor, nn
 from edgekin.errors import ConfigError
 from edgekin.models import body_reference
 from edgekin.models.body import CAMERA, CORRECTION, Body, Loss, Optics
-from edgekin.models.registry import PictureShape
+from edgekin.models.body_graph import BodyGraph
+from edgekin.models.registry import PictureShape, Plan
 from edgekin.robot.spec import RobotSpec
 
 #: size -> ellipsoids for every rigid part of the robot.
 PER_PART = {"s": 8, "m": 16, "l": 28}
 SIZES = tuple(PER_PART)
 LEARNS = ("background", "camera", "chain")
+#: What there is one row of for every ellipsoid.
+ROWS = ("centre", "log_radius", "rotation", "sharpness", "opacity")
 #: Learning rates beside that of radii, rotations and sharpness: a radian or an e-fold is a large step, so is a metre.
 CENTRE_RATE, CHAIN_RATE, CAMERA_RATE, BACKGROUND_RATE = 0.2, 0.02, 0.02, 2.0
 #: First radius and scatter about the line from a joint to the next, in lengths of a usual link.
@@ -38,14 +41,6 @@ ADAPT_UNTIL, ADAPT_TIMES = 0.5, 20
 GIVE_UP = 0.05
 #: Share of pixels on in every training picture beyond which there is a background to learn: no arm's base is so large.
 STATIC_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What training minimises, by the share of the budget that is used up."""
-
-    squared_from: float = 0.5  # from here on the mean of PSNRs joins the likelihood
-    squared: float = 1.0  # its weight, nats a pixel for e-fold of squared error
 
 
 class _Logits(torch.autograd.Function):
@@ -80,10 +75,10 @@ class _Loss(torch.autograd.Function):
     """The loss of a batch of packed masks: drawn, compared and differentiated in one pass of the C library."""
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, q: Tensor, packed: NDArray[np.uint8], body: Body, loss: Loss) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, q: Tensor, packed: NDArray[np.uint8], body: Body) -> Tensor:
         """Return the mean loss per pixel."""
         body.set(flat.detach().numpy())
-        value, gradient = body.learn(q.detach().numpy(), packed, loss)
+        value, gradient = body.learn(q.detach().numpy(), packed, Loss())
         pixels = len(packed) * math.prod(body.shape)
         ctx.save_for_backward(torch.from_numpy(gradient / np.float32(pixels)))
         return torch.tensor(value / pixels, dtype=torch.float32)
@@ -91,7 +86,7 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The derivative was made on the way."""
-        return ctx.saved_tensors[0] * grads[0], None, None, None, None
+        return ctx.saved_tensors[0] * grads[0], None, None, None
 
 
 class Ellipsoids(nn.Module):
@@ -103,13 +98,23 @@ class Ellipsoids(nn.Module):
         learn: of LEARNS.
     """
 
+    links: Tensor
+    travel: Tensor
+    adapted: Tensor
+    chain: Tensor
+    camera: Tensor
+    centre: Tensor
+    log_radius: Tensor
+    rotation: Tensor
+    sharpness: Tensor
+    opacity: Tensor
+
     def __init__(self, robot: RobotSpec, links: list[int], learn: tuple[str, ...]) -> None:
         super().__init__()
         n, views, camera = len(links), len(robot.cameras), robot.cameras[0]
         self.robot, self.learn = robot, learn
         self.shape = PictureShape(len(robot.actuated), views, camera.height, camera.width)
         self.optics = Optics(background="background" in learn)
-        self.tuning = Tuning()
         self.register_buffer("links", torch.tensor(links, dtype=torch.int32))
         self.centre = nn.Parameter(torch.zeros(n, 3))  # m, in the link's frame
         self.log_radius = nn.Parameter(torch.zeros(n, 3))  # log m, half axes
@@ -149,7 +154,12 @@ class Ellipsoids(nn.Module):
         logits: Tensor = _Logits.apply(self.flat(), q, self.body())  # type: ignore[no-untyped-call]
         return logits
 
-    # ---- how it is trained (edgekin.models.registry.OwnTraining)
+    def graph(self) -> BodyGraph:
+        """Return the model as plain numbers, for compilation."""
+        flat = self.flat().detach().cpu().numpy().astype(np.float32)
+        return BodyGraph(self.robot, self.links.cpu().numpy(), self.optics, flat)
+
+    # ---- how it is trained (registry.OwnTraining)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters with the factor of their learning rate."""
@@ -164,21 +174,15 @@ class Ellipsoids(nn.Module):
             packed: (B, V, H, ceil(W / 8)) uint8 masks.
             share: of the budget that is used up.
         """
-        weight = self.tuning.squared if share >= self.tuning.squared_from else 0.0
-        loss = Loss(1.0, 0.0, weight * 100.0)
         if q.is_cuda:
-            return self._dense_loss(q, packed, loss)
-        value: Tensor = _Loss.apply(self.flat(), q, packed, self.body(), loss)  # type: ignore[no-untyped-call]
+            return self._dense_loss(q, packed)
+        value: Tensor = _Loss.apply(self.flat(), q, packed, self.body())  # type: ignore[no-untyped-call]
         self.travel += torch.from_numpy(self.body().travel())
         return value
 
-    def _dense_loss(self, q: Tensor, packed: NDArray[np.uint8], loss: Loss) -> Tensor:
-        logits = self(q)
+    def _dense_loss(self, q: Tensor, packed: NDArray[np.uint8]) -> Tensor:
         bits = np.unpackbits(packed, axis=-1, count=self.shape.width).astype(np.float32)
-        mask = torch.from_numpy(bits).to(q.device)
-        nll = nn.functional.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
-        squared = (logits.sigmoid() - mask).square().sum(dim=(1, 2, 3))
-        return (loss.nll * nll + loss.log_squared * squared.log1p().sum()) / mask.numel()
+        return nn.functional.binary_cross_entropy_with_logits(self(q), torch.from_numpy(bits).to(q.device))
 
     def adapt(self, share: float, optimiser: torch.optim.Optimizer) -> bool:
         """Move given-up ellipsoids to where the pictures pull hardest, when it is time; tell whether any moved."""
@@ -191,7 +195,7 @@ class Ellipsoids(nn.Module):
             self.travel.zero_()
         if len(moved):
             for name, parameter in self.named_parameters():
-                if name in ("centre", "log_radius", "rotation", "sharpness", "opacity"):
+                if name in ROWS:
                     for moment in optimiser.state[parameter].values():
                         if moment.shape == parameter.shape:
                             moment[moved] = 0
@@ -208,8 +212,8 @@ class Ellipsoids(nn.Module):
             axis = body_reference.rotation(self.rotation[of])[:, longest]
             shift = axis * self.log_radius[of, longest].exp() * 0.5
             self.links[to] = self.links[of]
-            for values in (self.centre, self.log_radius, self.rotation, self.sharpness, self.opacity):
-                values[to] = values[of]
+            for name in ROWS:
+                getattr(self, name)[to] = getattr(self, name)[of]
             self.centre[to] += shift
             self.centre[of] -= shift
             for row in (to, of):
@@ -217,6 +221,27 @@ class Ellipsoids(nn.Module):
         if len(dead):
             self._body = None
         return torch.cat([dead, source])
+
+
+    def finish(self) -> None:
+        """Drop the ellipsoids that ended invisible."""
+        self._keep((self.opacity[:, 0].sigmoid() >= GIVE_UP).nonzero()[:, 0])
+
+    def _keep(self, rows: Tensor) -> None:
+        for name in ROWS:
+            self.register_parameter(name, nn.Parameter(getattr(self, name).detach()[rows].clone()))
+        self.register_buffer("links", self.links[rows].clone())
+        self.register_buffer("travel", self.travel[rows].clone())
+        self._body = None
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take over parameters, of fewer ellipsoids where training dropped some."""
+        links = state_dict.get("links")
+        if isinstance(links, Tensor) and links.ndim == 1 and 0 < len(links) < len(self.links):
+            self._keep(torch.arange(len(links)))
+        result = super().load_state_dict(state_dict, strict, assign)
+        self._body = None
+        return result
 
 
 def parts_of(robot: RobotSpec) -> list[int]:
@@ -231,23 +256,18 @@ def usual_length(robot: RobotSpec) -> float:
     return float(np.median(lengths)) if lengths else 0.1
 
 
-def build(size: str, shape: PictureShape, robot: RobotSpec | None, learn: tuple[str, ...]) -> Ellipsoids:
+def build(plan: Plan) -> Ellipsoids:
     """Return a body model whose ellipsoids are scattered about the lines from joint to joint.
-
-    Args:
-        size: one of SIZES.
-        shape: joints, views and picture size, which must be the robot's.
-        robot: its chain and cameras.
-        learn: what is learned besides the ellipsoids.
 
     Raises:
         ConfigError: there is no robot.
     """
+    robot = plan.robot
     if robot is None:
         raise ConfigError("k3dgs needs the robot's kinematic chain", "Build it with the RobotSpec")
     parts = parts_of(robot)
-    links = [part for part in parts for _ in range(PER_PART[size])]
-    model = Ellipsoids(robot, links, learn)
+    links = [part for part in parts for _ in range(PER_PART[plan.size])]
+    model = Ellipsoids(robot, links, plan.learn)
     length = usual_length(robot)
     ends = {part: [j.origin[:3, 3] for j in robot.joints if j.parent == part] or [np.zeros(3)] for part in parts}
     with torch.no_grad():
