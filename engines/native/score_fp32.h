@@ -74,9 +74,18 @@ SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const ui
   ek_block_score *blocks = e->blocks;
   for (int view = 0; view < e->info.n_views; view++)
     for (int y = 0; y < height; y += EK_BLOCK, blocks += columns) {
-      memset(e->partials, 0, sizeof(partial) * (size_t)columns);
-      for (int i = y; i < y + EK_BLOCK && i < height; i++, logits += width, masks += columns)
-        SCORE(row_fp32)(logits, masks, width, e->partials);
-      finish_blocks(e->partials, columns, blocks);
+      int rows = height - y < EK_BLOCK ? height - y : EK_BLOCK;
+      block_range r = reached(e, view * height + y, rows);
+      int n = r.last - r.first + 1, end = EK_BLOCK * (r.last + 1) < width ? EK_BLOCK * (r.last + 1) : width;
+      if (n > 0)
+        memset(e->partials, 0, sizeof(partial) * (size_t)n);
+      for (int i = 0; i < rows && n > 0; i++)
+        SCORE(row_fp32)
+      (logits + (int64_t)i * width + EK_BLOCK * r.first, masks + i * columns + r.first, end - EK_BLOCK * r.first,
+       e->partials);
+      if (n < columns)
+        empty_blocks(e, masks, rows, r, blocks);
+      finish_blocks(e->partials, n, blocks + r.first);
+      logits += (int64_t)rows * width, masks += rows * columns;
     }
 }

@@ -1,5 +1,6 @@
 /* body.c - the public face of the body model: create, set, run, compare, differentiate. */
 #include "body.h"
+#include "weights.h"
 
 #include <limits.h>
 #include <math.h>
@@ -66,11 +67,12 @@ static int allocate(ek_body *b) {
   b->outlines = calloc(views * n, sizeof *b->outlines);
   b->light = calloc(pixels, sizeof(float)), b->empty = calloc(pixels, sizeof(float));
   b->pull = calloc(pixels, sizeof(float)), b->reach = calloc(views * (size_t)b->height, sizeof *b->reach);
+  b->before = calloc(views * (size_t)b->height, sizeof *b->before);
   b->travel = calloc(n, sizeof(float));
   b->scratch = calloc(links + views * links + views, sizeof(ek_pose) + sizeof *b->lens);
   return l->joints && l->cameras && l->link_of_ellipsoid && b->parameters && b->ellipsoids && b->corrected &&
                  b->motion && b->links && b->cameras && b->lens && b->seen && b->outlines && b->light && b->empty &&
-                 b->pull && b->reach && b->travel && b->scratch
+                 b->pull && b->reach && b->before && b->travel && b->scratch
              ? EK_OK
              : EK_E_MEMORY;
 }
@@ -110,8 +112,8 @@ void ek_body_destroy(ek_body *b) {
   if (!b)
     return;
   free((void *)b->layout.joints), free((void *)b->layout.cameras), free((void *)b->layout.link_of_ellipsoid);
-  void *owned[] = {b->parameters, b->ellipsoids, b->corrected, b->motion, b->links, b->cameras, b->lens,   b->seen,
-                   b->outlines,   b->light,      b->empty,     b->pull,   b->reach, b->travel,  b->scratch};
+  void *owned[] = {b->before, b->parameters, b->ellipsoids, b->corrected, b->motion, b->links, b->cameras, b->lens,
+                   b->seen,   b->outlines,   b->light,      b->empty,     b->pull,   b->reach, b->travel,  b->scratch};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
     free(owned[i]);
   free(b);
@@ -130,7 +132,7 @@ static void set_empty(ek_body *b) {
           b->n_background ? 1 / (1 + expf(p[row * b->width + x])) : (float)(1 - b->layout.empty);
   memcpy(b->light, b->empty, sizeof(float) * (size_t)b->layout.n_views * (size_t)b->height * (size_t)b->stride);
   for (int i = 0; i < b->layout.n_views * b->height; i++)
-    b->reach[i] = (ek_reach){INT16_MAX, -1};
+    b->reach[i] = b->before[i] = (ek_reach){INT16_MAX, -1};
 }
 
 int ek_body_set(ek_body *b, const float *parameters) {
@@ -169,11 +171,18 @@ int ek_body_logits(const ek_body *b, float *logits) {
   if (!b || !logits)
     return EK_E_ARGUMENT;
   for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
-    for (int x = 0; x < b->width; x++) {
-      float t = bounded(b->light[row * b->stride + x]);
-      *logits++ = logf((1 - t) / t);
-    }
+    ek_body_row_logits(b, b->light + row * b->stride, 0, b->width - 1, logits + row * b->width);
   return EK_OK;
+}
+
+void ek_body_refresh(ek_body *b, float *logits) {
+  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
+    ek_reach now = b->reach[row], old = b->before[row];
+    int first = now.first < old.first ? now.first : old.first, last = now.last > old.last ? now.last : old.last;
+    b->before[row] = now;
+    if (first <= last)
+      ek_body_row_logits(b, b->light + row * b->stride, first / 8 * 8, last, logits + row * b->width);
+  }
 }
 
 int ek_body_compare(ek_body *b, const uint8_t *masks, const ek_body_loss *loss, double *value) {

@@ -16,6 +16,8 @@
 /* Light that is left at least: the logit of a pixel stays below 13.9. */
 #define EK_SPLAT_DARK 0x1p-20f
 #define EK_SPLAT_LANES 8
+/* Outlines of fewer columns are drawn as boxes. */
+#define EK_SPLAT_NARROW 17
 
 typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
 
@@ -32,6 +34,7 @@ typedef struct {
   float k, limit;      /* drawn where z <= limit */
   float c0, rest;      /* t = (c0 2^z + rest) / (1 + 2^z); rest = 1 - opacity */
   int16_t top, bottom; /* rows, inclusive; top > bottom: not seen */
+  int16_t left, right; /* columns, inclusive */
 } ek_outline;
 
 /* Sums over the pixels of an outline, with w = dL/dt s (1 - s) and d from its centre. */
@@ -62,7 +65,7 @@ struct ek_body {
   float *light;             /* (n_views, height, stride) T */
   float *empty;             /* the same without ellipsoids */
   float *pull;              /* the same: dL / d log T */
-  ek_reach *reach;          /* (n_views, height) */
+  ek_reach *reach, *before; /* (n_views, height) of the last run, and of the last refresh */
   float *travel;            /* (n_ellipsoids) how hard the pictures pulled, summed */
   void *scratch;            /* gradients of poses */
 };
@@ -92,6 +95,8 @@ void ek_body_project_back(ek_body *body, int view, int ellipsoid, const ek_momen
 
 /* raster.c */
 void ek_body_draw(ek_body *body);
+/* Logits of pixels first (a multiple of 8) to last of a row. */
+void ek_body_row_logits(const ek_body *body, const float *light, int first, int last, float *logits);
 void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *moments);
 /* Negative log-likelihood and squared error of the masks, summed. */
 void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);

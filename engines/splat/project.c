@@ -71,16 +71,18 @@ static void outline(const ek_body *b, int view, int i, ek_outline *out) {
     return;
   const double *lens = b->lens[view], level = 1 / EK_SPLAT_CUT - 1;
   double k = b->ellipsoids[i].sharpness * LOG2_E, opacity = b->ellipsoids[i].opacity, scale = k / o.det;
-  double v = lens[1] * o.ny + lens[3], limit = log2(level);
-  double reach = sqrt((1 + limit / k) * o.cyy), top = ceil(v - reach), bottom = floor(v + reach);
-  top = top > 0 ? top : 0, bottom = bottom < b->height - 1 ? bottom : b->height - 1;
-  if (!(top <= bottom))
+  double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3], limit = log2(level), grow = 1 + limit / k;
+  double high = sqrt(grow * o.cyy), wide = sqrt(grow * o.cxx);
+  double top = fmax(ceil(v - high), 0), bottom = fmin(floor(v + high), b->height - 1);
+  double left = fmax(ceil(u - wide), 0), right = fmin(floor(u + wide), b->width - 1);
+  if (!(top <= bottom && left <= right))
     return;
-  out->u = (float)(lens[0] * o.nx + lens[2]), out->v = (float)v;
+  out->u = (float)u, out->v = (float)v;
   out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
   out->k = (float)k, out->limit = (float)limit;
   out->c0 = (float)(1 + opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT)), out->rest = (float)(1 - opacity);
   out->top = (int16_t)top, out->bottom = (int16_t)bottom;
+  out->left = (int16_t)left, out->right = (int16_t)right;
 }
 
 void ek_body_project(ek_body *b) {

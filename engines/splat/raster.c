@@ -124,3 +124,13 @@ void ek_body_differ(ek_body *b, const uint8_t *masks, double nll, double squared
       differ_base(l.light, l.mask, l.first, l.last, (float)nll, (float)squared, pull);
   }
 }
+
+void ek_body_row_logits(const ek_body *b, const float *light, int first, int last, float *logits) {
+#if defined(__x86_64__)
+  if (b->layout.isa != EK_ISA_SCALAR) {
+    row_logits_avx2(light, first, last, logits);
+    return;
+  }
+#endif
+  row_logits_base(light, first, last, logits);
+}

@@ -24,10 +24,10 @@ RASTER_TARGET static inline void RASTER(level8)(const v8f *dx, float a, float cr
 
 /* The pixels of a row that an outline reaches. */
 RASTER_TARGET static inline ek_reach RASTER(span)(const ek_outline *o, float dy, int width) {
+  if (o->right - o->left < EK_SPLAT_NARROW)
+    return (ek_reach){o->left, o->right}; /* finding the ends would cost more than drawing the corners */
   float slope = o->b2 / (2 * o->a), left = o->limit + o->k - (o->c - slope * o->b2 / 2) * (dy * dy);
-  if (!(left > 0))
-    return (ek_reach){1, 0};
-  float half = sqrtf(left / o->a), middle = o->u - slope * dy;
+  float half = sqrtf(left > 0 ? left / o->a : 0), middle = o->u - slope * dy;
   float first = ceilf(middle - half), last = floorf(middle + half);
   first = first > 0 ? first : 0, last = last < (float)(width - 1) ? last : (float)(width - 1);
   return first <= last ? (ek_reach){(int16_t)first, (int16_t)last} : (ek_reach){1, 0};
@@ -137,5 +137,29 @@ RASTER_TARGET static void RASTER(differ)(const float *light, const uint8_t *mask
     v8f g = (v8f)((on & (v8i)odds) | (~on & (v8i)-one)) * nll - (p - y) * t * (2.0f * squared);
     g = (v8f)(live & (v8i)g);
     memcpy(pull + x, &g, sizeof g);
+  }
+}
+
+/* log((1 - t) / t) by the exponent and an artanh series of the mantissa m in [sqrt(1/2), sqrt(2)): below 2e-7. */
+RASTER_TARGET static void RASTER(row_logits)(const float *light, int first, int last, float *logits) {
+  const v8i zero = {0};
+  v8f one = (v8f)zero + 1.0f, dark = (v8f)zero + EK_SPLAT_DARK;
+  for (int x = first; x <= last; x += EK_SPLAT_LANES) {
+    v8f t;
+    memcpy(&t, light + x, sizeof t);
+    v8i below = t < dark;
+    t = (v8f)((below & (v8i)dark) | (~below & (v8i)t));
+    v8f odds = (one - t) / t;
+    v8i power = ((v8i)odds - 0x3f3504f3) >> 23;
+    v8f m = (v8f)((v8i)odds - (power << 23)), z = (m - one) / (m + one), s = z * z;
+    v8f p = s * (1.0f / 9) + 1.0f / 7;
+    p = p * s + 1.0f / 5;
+    p = p * s + 1.0f / 3;
+    v8f out = __builtin_convertvector(power, v8f) * 0.693147181f + 2.0f * (z + z * s * p);
+    int n = last - x < 7 ? last - x + 1 : 8;
+    if (n == 8)
+      memcpy(logits + x, &out, sizeof out);
+    else
+      memcpy(logits + x, &out, sizeof(float) * (size_t)n);
   }
 }
