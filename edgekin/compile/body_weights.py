@@ -46,8 +46,8 @@ def quantized_ellipsoids(values: NDArray[np.float32]) -> bytes:
     offset = ((high + low) / 2).astype(np.float32)
     levels = np.clip(np.rint((values - offset) / scale), -top, top)
     body: bytes = levels[:, :CENTRE].astype("<i2").tobytes() + levels[:, CENTRE:].astype("<i1").tobytes()
-    head: bytes = scale.astype("<f4").tobytes()
-    return head + offset.astype("<f4").tobytes() + body + b"\0" * (-len(body) % 4)
+    scales: bytes = scale.astype("<f4").tobytes() + offset.astype("<f4").tobytes()
+    return scales + body + b"\0" * (-len(body) % 4)
 
 
 def body_block(graph: BodyGraph, encoding: str) -> bytes:

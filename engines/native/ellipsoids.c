@@ -6,7 +6,7 @@
 static void run_body(const void *args) {
   ek_engine *e = *(ek_engine *const *)args;
   ek_body_run(e->body, e->joints); /* the joints have been checked */
-  ek_body_refresh(e->body, e->logits.data);
+  ek_body_refresh(e->body, &e->known);
 }
 
 int ek_plan_body(ek_engine *e, const ek_model *m, int isa) {
@@ -16,15 +16,16 @@ int ek_plan_body(ek_engine *e, const ek_model *m, int isa) {
   e->body = ek_body_read(l->weight, (size_t)l->weight_bytes, isa, size, &status);
   if (!e->body)
     return status;
-  int64_t pixels = (int64_t)m->height * m->width;
-  void *data = ek_pool(e, (int64_t)sizeof(float) * m->n_views * pixels);
+  int stride = ek_body_stride(e->body);
+  int64_t bytes = (int64_t)sizeof(float) * m->n_views * m->height * stride;
+  e->known = (ek_known){.logit = ek_pool(e, bytes), .softplus = ek_pool(e, bytes), .stride = stride};
+  e->known.probability = ek_pool(e, bytes);
   ek_engine **self = ek_pool(e, sizeof *self);
-  if (!data || !self)
+  if (!e->known.logit || !e->known.softplus || !e->known.probability || !self)
     return EK_E_MEMORY;
   *self = e;
-  e->logits = (ek_map){data, l->out, (int32_t)pixels, 1, m->width};
-  if (ek_body_logits(e->body, data))
-    return EK_E_FORMAT;
+  ek_body_begin(e->body, &e->known);
+  e->logits = (ek_map){e->known.logit, l->out, m->height * stride, 1, stride};
   e->info.parameters = ek_body_n_parameters(e->body);
   return ek_push(e, run_body, self);
 }

@@ -198,6 +198,8 @@ int ek_engine_logits(const ek_engine *e, float *logits) {
   if (!e || !logits)
     return EK_E_ARGUMENT;
   int64_t n = ek_elements(e->logits.shape);
+  if (e->body)
+    return ek_body_logits(e->body, logits);
   if (e->info.precision == EK_PRECISION_FP32)
     memcpy(logits, e->logits.data, sizeof(float) * (size_t)n);
   else

@@ -6,6 +6,7 @@
 #ifndef EK_NATIVE_ENGINE_H
 #define EK_NATIVE_ENGINE_H
 
+#include "../splat/weights.h"
 #include "model.h"
 #include "edgekin.h"
 
@@ -39,6 +40,7 @@ struct ek_engine {
   ek_map logits; /* planar (V, H, W), float or int8 */
   float logit_scale;
   ek_body *body; /* a body model instead of a decoder, else NULL */
+  ek_known known;
   /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
   int block_rows, block_columns;         /* of all views */
   ek_pixels *pixels, *sums;              /* INT8: (2, 256) what a pixel of logit i - 128 adds; (rows, columns) */

@@ -5,7 +5,6 @@
  * that one pixel adds, in fixed point, so the sums are exact, and the same in any order and on every machine. */
 #include "engine.h"
 #include "../core/status.h"
-#include "../splat/weights.h"
 #include <math.h>
 #include <string.h>
 
@@ -147,7 +146,7 @@ static block_range reached(const ek_engine *e, int row, int rows) {
 /* The blocks beside the range: every pixel has the logit of an empty one, so that only the mask is counted. */
 static void empty_blocks(const ek_engine *e, const uint8_t *masks, int rows, block_range r, ek_block_score *blocks) {
   int columns = e->block_columns, width = e->info.width;
-  double l = ek_body_empty_logit(e->body), softplus = log1p(exp(l)), p = 1 / (1 + exp(-l));
+  double l = e->known.empty[0], softplus = e->known.empty[1], p = e->known.empty[2];
   for (int i = 0; i < columns; i++) {
     if (i >= r.first && i <= r.last)
       continue;

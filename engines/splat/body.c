@@ -170,18 +170,28 @@ static float bounded(float light) {
 int ek_body_logits(const ek_body *b, float *logits) {
   if (!b || !logits)
     return EK_E_ARGUMENT;
-  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
-    ek_body_row_logits(b, b->light + row * b->stride, 0, b->width - 1, logits + row * b->width);
+  float row[3][MAX_SIDE + 2 * EK_SPLAT_LANES];
+  const ek_known known = {row[0], row[1], row[2], 0, {0}};
+  for (int64_t i = 0; i < (int64_t)b->layout.n_views * b->height; i++) {
+    ek_body_tell(b, b->light + i * b->stride, 0, b->width - 1, &known, 0);
+    memcpy(logits + i * b->width, row[0], sizeof(float) * (size_t)b->width);
+  }
   return EK_OK;
 }
 
-void ek_body_refresh(ek_body *b, float *logits) {
+void ek_body_begin(const ek_body *b, ek_known *known) {
+  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
+    ek_body_tell(b, b->empty + row * b->stride, 0, b->width - 1, known, row * b->stride);
+  known->empty[0] = known->logit[0], known->empty[1] = known->softplus[0], known->empty[2] = known->probability[0];
+}
+
+void ek_body_refresh(ek_body *b, ek_known *known) {
   for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
     ek_reach now = b->reach[row], old = b->before[row];
     int first = now.first < old.first ? now.first : old.first, last = now.last > old.last ? now.last : old.last;
     b->before[row] = now;
     if (first <= last)
-      ek_body_row_logits(b, b->light + row * b->stride, first / 8 * 8, last, logits + row * b->width);
+      ek_body_tell(b, b->light + row * b->stride, first / 8 * 8, last, known, row * b->stride);
   }
 }
 

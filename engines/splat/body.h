@@ -10,6 +10,7 @@
 #define EK_SPLAT_BODY_H
 
 #include "edgekin.h"
+#include "weights.h"
 
 /* Below this share of its sigmoid an ellipsoid is not drawn; what remains is stretched to begin at 0. */
 #define EK_SPLAT_CUT 1e-3
@@ -95,8 +96,8 @@ void ek_body_project_back(ek_body *body, int view, int ellipsoid, const ek_momen
 
 /* raster.c */
 void ek_body_draw(ek_body *body);
-/* Logits of pixels first (a multiple of 8) to last of a row. */
-void ek_body_row_logits(const ek_body *body, const float *light, int first, int last, float *logits);
+/* What is known of pixels first (a multiple of 8) to last of a row of light, to known's maps from at on. */
+void ek_body_tell(const ek_body *body, const float *light, int first, int last, const ek_known *known, int64_t at);
 void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *moments);
 /* Negative log-likelihood and squared error of the masks, summed. */
 void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);

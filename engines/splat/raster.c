@@ -7,15 +7,24 @@
 typedef float v8f __attribute__((vector_size(32)));
 typedef int32_t v8i __attribute__((vector_size(32)));
 
+/* No operand is NaN where these are used. A macro: functions cannot return wide vectors for every target. */
+#define CHOOSE(which, a, b) ((v8f)(((which) & (v8i)(a)) | (~(which) & (v8i)(b))))
+
 #define RASTER_TARGET
 #define RASTER(name) name##_base
+#define RASTER_MIN(a, b) CHOOSE((a) < (b), a, b)
+#define RASTER_MAX(a, b) CHOOSE((a) > (b), a, b)
 #include "raster.h"
 #undef RASTER_TARGET
 #undef RASTER
+#undef RASTER_MIN
+#undef RASTER_MAX
 
 #if defined(__x86_64__)
 #define RASTER_TARGET __attribute__((target("avx2")))
 #define RASTER(name) name##_avx2
+#define RASTER_MIN(a, b) __builtin_ia32_minps256(a, b)
+#define RASTER_MAX(a, b) __builtin_ia32_maxps256(a, b)
 #include "raster.h"
 #endif
 
@@ -125,12 +134,13 @@ void ek_body_differ(ek_body *b, const uint8_t *masks, double nll, double squared
   }
 }
 
-void ek_body_row_logits(const ek_body *b, const float *light, int first, int last, float *logits) {
+void ek_body_tell(const ek_body *b, const float *light, int first, int last, const ek_known *known, int64_t at) {
+  last = (last | 7) < b->width - 1 ? last | 7 : b->width - 1;
 #if defined(__x86_64__)
   if (b->layout.isa != EK_ISA_SCALAR) {
-    row_logits_avx2(light, first, last, logits);
+    tell_avx2(light, first, last, known, at);
     return;
   }
 #endif
-  row_logits_base(light, first, last, logits);
+  tell_base(light, first, last, known, at);
 }

@@ -153,10 +153,6 @@ const int16_t *ek_body_reach(const ek_body *b) {
   return b->n_background ? NULL : (const int16_t *)b->reach;
 }
 
-float ek_body_empty_logit(const ek_body *b) {
-  return (float)(log(b->layout.empty) - log1p(-b->layout.empty));
-}
-
-int ek_body_size(const ek_body *b) {
-  return b->layout.n_ellipsoids;
+int ek_body_stride(const ek_body *b) {
+  return b->stride;
 }
