@@ -25,7 +25,7 @@ from edgekin.models.registry import PictureShape, Plan
 from edgekin.robot.spec import RobotSpec
 
 #: size -> ellipsoids for every rigid part of the robot.
-PER_PART = {"s": 8, "m": 16, "l": 28}
+PER_PART = {"s": 8, "m": 12, "l": 24}
 SIZES = tuple(PER_PART)
 LEARNS = ("background", "camera", "chain")
 #: What there is one row of for every ellipsoid.

@@ -13,7 +13,7 @@
 #include "weights.h"
 
 /* Below this share of its sigmoid an ellipsoid is not drawn; what remains is stretched to begin at 0. */
-#define EK_SPLAT_CUT 1e-3
+#define EK_SPLAT_CUT 1e-3 /* project.c has its logarithm */
 /* Light that is left at least: the logit of a pixel stays below 13.9. */
 #define EK_SPLAT_DARK 0x1p-20f
 #define EK_SPLAT_LANES 8
@@ -24,8 +24,9 @@ typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
 
 /* An ellipsoid of the parameters, unpacked. */
 typedef struct {
-  double centre[3], axes[9]; /* link's frame, m; columns of axes are the half axes */
-  double sharpness, opacity;
+  double centre[3], axes[9];          /* link's frame, m; columns of axes are the half axes */
+  double sharpness, inverse, opacity; /* inverse: of the sharpness */
+  float c0, rest;                     /* as of its outlines */
 } ek_ellipsoid;
 
 /* Its outline in one view. Pixel (x, y) is sampled at (x, y) of these coordinates. */

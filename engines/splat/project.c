@@ -21,7 +21,9 @@ void ek_body_unpack(ek_body *b) {
     for (int k = 0; k < 3; k++)
       e->centre[k] = p[k];
     e->sharpness = exp(p[10]);
+    e->inverse = 1 / e->sharpness;
     e->opacity = fmin(1 / (1 + exp(-p[11])), 1 - EK_SPLAT_DARK);
+    e->c0 = (float)(1 + e->opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT)), e->rest = (float)(1 - e->opacity);
   }
 }
 
@@ -64,25 +66,33 @@ static int see(const ek_body *b, int view, int i, geometry *o) {
   return o->det > 0;
 }
 
+/* The whole numbers in [middle - reach, middle + reach] and [0, size - 1]; none: first > last. Without libm's calls. */
+static inline void whole(double middle, double reach, int size, int16_t *first, int16_t *last) {
+  double low = middle - reach, high = middle + reach;
+  *first = 1, *last = 0;
+  if (!(low <= size - 1 && high >= 0))
+    return;
+  int from = low > 0 ? (int)low : 0, to = high < size - 1 ? (int)high : size - 1;
+  *first = (int16_t)(from + (low > from)), *last = (int16_t)to;
+}
+
 static void outline(const ek_body *b, int view, int i, ek_outline *out) {
+  const double limit = 9.964340867792417; /* log2(1 / CUT - 1) */
   geometry o;
   out->top = 1, out->bottom = 0;
   if (!see(b, view, i, &o))
     return;
-  const double *lens = b->lens[view], level = 1 / EK_SPLAT_CUT - 1;
-  double k = b->ellipsoids[i].sharpness * LOG2_E, opacity = b->ellipsoids[i].opacity, scale = k / o.det;
-  double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3], limit = log2(level), grow = 1 + limit / k;
-  double high = sqrt(grow * o.cyy), wide = sqrt(grow * o.cxx);
-  double top = fmax(ceil(v - high), 0), bottom = fmin(floor(v + high), b->height - 1);
-  double left = fmax(ceil(u - wide), 0), right = fmin(floor(u + wide), b->width - 1);
-  if (!(top <= bottom && left <= right))
+  const ek_ellipsoid *e = &b->ellipsoids[i];
+  const double *lens = b->lens[view], k = e->sharpness * LOG2_E;
+  double scale = k / o.det, grow = 1 + e->inverse * limit / LOG2_E;
+  double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3];
+  whole(u, sqrt(grow * o.cxx), b->width, &out->left, &out->right);
+  if (out->left > out->right)
     return;
+  whole(v, sqrt(grow * o.cyy), b->height, &out->top, &out->bottom);
   out->u = (float)u, out->v = (float)v;
   out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
-  out->k = (float)k, out->limit = (float)limit;
-  out->c0 = (float)(1 + opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT)), out->rest = (float)(1 - opacity);
-  out->top = (int16_t)top, out->bottom = (int16_t)bottom;
-  out->left = (int16_t)left, out->right = (int16_t)right;
+  out->k = (float)k, out->limit = (float)limit, out->c0 = e->c0, out->rest = e->rest;
 }
 
 void ek_body_project(ek_body *b) {
