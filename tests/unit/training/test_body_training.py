@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from edgekin.models import PictureShape, build_model
-from edgekin.robot import load_robot
 from edgekin.robot.kinematics import link_poses
 from edgekin.robot.transforms import axis_angle
 from edgekin.sim.dataset import take
