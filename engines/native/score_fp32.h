@@ -110,11 +110,12 @@ SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const ui
       for (int i = 0; i < rows && n > 0; i++) {
         int64_t row = (int64_t)view * height + y + i;
         const uint8_t *mask = masks + i * columns + r.first;
-        if (e->body)
-          SCORE(row_known)
-          (&e->known, row * e->known.stride + EK_BLOCK * r.first, mask, end - EK_BLOCK * r.first, e->partials);
-        else
+        int64_t at = row * e->known.stride + EK_BLOCK * r.first;
+        if (e->body) {
+          SCORE(row_known)(&e->known, at, mask, end - EK_BLOCK * r.first, e->partials);
+        } else {
           SCORE(row_fp32)(logits + row * width, mask, width, e->partials);
+        }
       }
       if (n < columns)
         empty_blocks(e, masks, rows, r, blocks);

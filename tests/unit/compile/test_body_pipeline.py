@@ -59,7 +59,8 @@ def test_a_bundle_is_whole_and_gives_torchs_pictures(bundles, run, precision):
     for isa in supported_isas():
         with loaded.open_engine(isa) as engine:
             assert engine.info.n_layers == 1
-    assert evaluate(result.bundle, run.path / "test.npz").score.psnr_db == pytest.approx(result.parity.psnr_db, abs=0.01)
+    found = evaluate(result.bundle, run.path / "test.npz")
+    assert found.score.psnr_db == pytest.approx(result.parity.psnr_db, abs=0.01)
 
 
 def test_int8_halves_the_file(bundles):
