@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
-@click.option("--model", help="Which model.  [default: neurokin]")
-@click.option("--size", help="s, m, l or published.  [default: m]")
+@click.option("--model", help="neurokin or k3dgs.  [default: neurokin]")
+@click.option("--size", help="s, m, l, or neurokin's published.  [default: m]")
+@click.option("--learn", metavar="WHAT",
+              help="k3dgs: background, camera, chain, by commas; '' for none.  [default: what the pictures ask for]")
 @click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
               help="Which samples; without it, uniform with 8,000 of them (beyond 5 joints 24,000).")
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")

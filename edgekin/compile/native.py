@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from edgekin.bundle import ONNX, WEIGHTS, known_answers_bytes
 from edgekin.compile.onnx_export import OnnxOptions, export_onnx, run_onnx
 from edgekin.compile.product import Float, Frame, Logits, Product
-from edgekin.compile.weights import write_weights
+from edgekin.compile.weights import write_body, write_weights
 from edgekin.errors import ConfigError
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import Graph
 from edgekin.models.reference import forward
 from edgekin.quantization.profile import Calibration
@@ -44,10 +45,28 @@ def open_frame(blob: bytes) -> Frame:
     return frame
 
 
+#: Between the same C code on two machines only expf of a static layer differs; between encodings nothing.
+BODY_TOLERANCE = 1e-3
+
+
+def body_product(graph: BodyGraph, encoding: str) -> Product:
+    """Compile a body model: one file, FP32 arithmetic, parameters as fp32 or int8; no ONNX, which cannot draw it."""
+    blob = write_body(graph, encoding)
+
+    def answers(poses: Float) -> bytes:
+        return known_answers_bytes(poses, logits=predict(blob, poses), tolerance=np.asarray(BODY_TOLERANCE))
+
+    return Product(encoding, {WEIGHTS: blob}, WEIGHTS, partial(predict, blob), answers, partial(open_frame, blob), {})
+
+
 class NativeTarget:
     """The C engines of engines/native."""
 
     name = "native"
+
+    def body(self, graph: BodyGraph, precision: str) -> Product:
+        """Compile a body model; precision int8 is that of its parameters."""
+        return body_product(graph, precision)
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

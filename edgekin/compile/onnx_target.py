@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from edgekin.bundle import ONNX, known_answers_bytes
 from edgekin.compile.onnx_export import INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Product
+from edgekin.errors import ConfigError
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
 
@@ -47,6 +49,11 @@ class OnnxTarget:
 
         beside = {name: partial(run_onnx, other) for name, other in files.items() if name != ONNX}
         return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside)
+
+    def body(self, graph: BodyGraph, precision: str) -> Product:
+        """Raise ConfigError: ONNX has no operator that draws ellipsoids."""
+        raise ConfigError(f"a body model of {len(graph.links)} ellipsoids has no ONNX at {precision}",
+                          "Run: edgekin compile --target native")
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

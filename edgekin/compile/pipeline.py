@@ -20,6 +20,7 @@ from edgekin.compile.publish import new_bundle, robot_entry
 from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
+from edgekin.models.body_graph import BodyGraph
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
 
@@ -140,7 +141,7 @@ class _Compiler:
         if config.precision == "int8":
             chosen, calibration = self.int8()
         elif config.precision == "fp16":
-            chosen = self.gated(self.target.fp16(self.graph))
+            chosen = self.fp16()
         latency = self.time({p[0].precision: p[0] for p in (reference, chosen)})
         note = self.slower(latency)
         if note:
@@ -198,10 +199,20 @@ class _Compiler:
 
     def fp32(self) -> tuple[Product, Parity]:
         self.progress("compile FP32", 0.0)
+        if isinstance(self.graph, BodyGraph):
+            return self.gated(self.target.body(self.graph, "fp32"))
         return self.gated(self.target.fp32(self.graph))
 
-    def int8(self) -> tuple[tuple[Product, Parity], Calibration]:
+    def fp16(self) -> tuple[Product, Parity]:
+        if isinstance(self.graph, BodyGraph):
+            return self.gated(self.target.body(self.graph, "fp16"))
+        return self.gated(self.target.fp16(self.graph))
+
+    def int8(self) -> tuple[tuple[Product, Parity], Calibration | None]:
         """Try the profile's method, then the others in the order of their fidelity on the calibration poses."""
+        if isinstance(self.graph, BodyGraph):  # its parameters alone are quantized: there is nothing to calibrate
+            self.progress("quantize the parameters", 0.0)
+            return self.gated(self.target.body(self.graph, "int8")), None
         self.progress("calibrate", 0.0)
         calibrator = Calibrator(self.graph, self.poses, self.source, predict_int8)
         asked = self.config.profile.method

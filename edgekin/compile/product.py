@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
 
@@ -41,6 +42,9 @@ class Target(Protocol):
     """One backend per file: edgekin.compile.native, edgekin.compile.onnx_target."""
 
     name: str
+
+    def body(self, graph: BodyGraph, precision: str) -> Product:
+        """Compile a body model at fp32 or int8; raises ConfigError where the target has none."""
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekin.compile.body_weights import body_block
 from edgekin.errors import BundleError, ConfigError
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization.qgraph import QuantGraph, QuantLayer
@@ -22,7 +24,7 @@ HEADER_BYTES = 64
 LAYER_BYTES = 128
 CRC_OFFSET = 40
 KIND_CODES = {"sincos": 0, "linear": 1, "reshape": 2, "conv": 3, "convt": 4, "pixel_shuffle": 5, "resize": 6, "crop": 7,
-              "joints": 8}
+              "joints": 8, "ellipsoids": 9}
 PRECISIONS = ("fp32", "int8")
 #: What the engines accept (engines/native/model.h): attribute -> largest value.
 LIMITS = {"kernel": 15, "stride": 8, "pad": 15, "factor": 16}
@@ -99,6 +101,16 @@ def _sizes(graph: Graph | QuantGraph) -> list[Shape]:
     return shapes(Graph(graph.n_joints, graph.n_views, graph.height, graph.width, layers))
 
 
+def write_body(graph: BodyGraph, encoding: str = "fp32") -> bytes:
+    """Return the weight file of a body model, whose parameters are stored as fp32 or int8; its arithmetic is FP32."""
+    blocks = _Blocks(HEADER_BYTES + LAYER_BYTES)
+    weight = blocks.add(np.frombuffer(body_block(graph, encoding), dtype=np.uint8), "u1")
+    size = (graph.n_joints, graph.n_views, graph.height, graph.width)
+    record = _LAYER.pack(KIND_CODES["ellipsoids"], 0, graph.n_joints, 1, 1, *size[1:], 0, 0, 0, 0, 0.0, 0.0, 0, 0,
+                         *weight, 0, 0, 0, 0)
+    return _file(0, size, [record], blocks)
+
+
 def write_weights(graph: Graph | QuantGraph) -> bytes:
     """Return the weight file of a decoder.
 
@@ -116,12 +128,16 @@ def write_weights(graph: Graph | QuantGraph) -> bytes:
         raise ConfigError(f"the graph has {len(graph.layers)} layers, expected at most {MAX_LAYERS}")
     blocks = _Blocks(HEADER_BYTES + LAYER_BYTES * len(graph.layers))
     layers: tuple[Layer | QuantLayer, ...] = graph.layers
-    table = b"".join(_layer_record(layer, sizes[i], sizes[i + 1], blocks) for i, layer in enumerate(layers))
-    precision = int(isinstance(graph, QuantGraph))
-    total = blocks.start + len(blocks.data)
+    table = [_layer_record(layer, sizes[i], sizes[i + 1], blocks) for i, layer in enumerate(layers)]
     size = (graph.n_joints, graph.n_views, graph.height, graph.width)
-    fields = (MAGIC, VERSION, precision, *size, len(graph.layers), total)
-    body = table + bytes(blocks.data)
+    return _file(int(isinstance(graph, QuantGraph)), size, table, blocks)
+
+
+def _file(precision: int, size: tuple[int, int, int, int], table: list[bytes], blocks: _Blocks) -> bytes:
+    """Head, layer table and blocks, under one checksum; size: joints, views, height, width."""
+    total = blocks.start + len(blocks.data)
+    fields = (MAGIC, VERSION, precision, *size, len(table), total)
+    body = b"".join(table) + bytes(blocks.data)
     crc = zlib.crc32(body, zlib.crc32(_HEADER.pack(*fields, 0)))
     return _HEADER.pack(*fields, crc) + body
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgekin.models.registry import PictureShape
+from edgekin.models.registry import PictureShape, Plan
 
 #: Pixels of the picture that one cell of the feature map becomes, per axis.
 FACTOR = 4
@@ -40,6 +40,7 @@ WIDTHS = {
     "l": Widths((192, 192), 12, (32, 16)),
 }
 SIZES = (*WIDTHS, "published")
+LEARNS: tuple[str, ...] = ()
 
 
 class SinCos(nn.Module):
@@ -126,16 +127,11 @@ def _published(shape: PictureShape) -> list[nn.Module]:
     return [*layers, nn.Conv2d(8, shape.n_views, 1)]
 
 
-def build(size: str, shape: PictureShape) -> Decoder:
-    """Return a decoder with fresh weights.
-
-    Args:
-        size: one of SIZES.
-        shape: joints, views and picture size.
-    """
-    if size == "published":
-        return Decoder(shape, _published(shape))
-    decoder = Decoder(shape, _compact(WIDTHS[size], shape))
+def build(plan: Plan) -> Decoder:
+    """Return a decoder with fresh weights."""
+    if plan.size == "published":
+        return Decoder(plan.shape, _published(plan.shape))
+    decoder = Decoder(plan.shape, _compact(WIDTHS[plan.size], plan.shape))
     last = [m for m in decoder.layers if isinstance(m, nn.Conv2d)][-1]
     assert last.bias is not None
     nn.init.constant_(last.bias, math.log(PRIOR / (1 - PRIOR)))

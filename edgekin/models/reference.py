@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import F32, Graph, Layer
 
 Array = NDArray[Any]
@@ -231,8 +232,10 @@ def forward(graph: Graph, q: Array) -> F32:
     return out
 
 
-def count(graph: Graph) -> tuple[int, int]:
+def count(graph: Graph | BodyGraph) -> tuple[int, int]:
     """Return (parameters, multiply-accumulates of one frame); a transposed convolution counts every stamped product."""
+    if isinstance(graph, BodyGraph):
+        return graph.count()
     parameters = macs = 0
     for layer, (_, h_in, w_in), (_, h_out, w_out) in zip(graph.layers, shapes(graph), shapes(graph)[1:], strict=False):
         if layer.weight is None or layer.bias is None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import difflib
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgekin.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
-    from torch import nn
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
+    from edgekin.models.body_graph import BodyGraph
     from edgekin.models.graph import Graph
     from edgekin.models.self_model import SelfModel
+    from edgekin.robot.spec import RobotSpec
 
-#: name -> the module that builds it: `SIZES` (names) and `build(size, shape) -> nn.Module` with `to_graph(module)`.
-MODELS = {"neurokin": "edgekin.models.neurokin"}
+#: name -> the module that makes it. A module has SIZES and LEARNS (names), `build(Plan) -> nn.Module`, and where its
+#: choice of what to learn depends on the data, `default_learn(mean_image) -> names`. The network is (B, J) rad ->
+#: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining.
+MODELS = {"neurokin": "edgekin.models.neurokin", "k3dgs": "edgekin.models.k3dgs"}
 
 MAX_JOINTS, MAX_VIEWS, MAX_SIZE_PX = 16, 4, 4096  # the first two as in engines/include/edgekin.h
 
@@ -30,6 +37,12 @@ class PictureShape:
     height: int  # px
     width: int  # px
 
+    @classmethod
+    def of(cls, robot: RobotSpec) -> PictureShape:
+        """Return the shape of a robot's pictures."""
+        camera = robot.cameras[0]
+        return cls(len(robot.actuated), len(robot.cameras), camera.height, camera.width)
+
     def validated(self) -> PictureShape:
         """Return itself; raises ConfigError where a number is out of range."""
         for name, value, top in (("joints", self.n_joints, MAX_JOINTS), ("views", self.n_views, MAX_VIEWS),
@@ -38,6 +51,41 @@ class PictureShape:
                 raise ConfigError(f"a model of {value} {name} was asked for, expected 1 to {top}",
                                   "Choose fewer joints, cameras or pixels in the RobotSpec YAML")
         return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model's module builds a network from."""
+
+    size: str  # one of its SIZES
+    shape: PictureShape
+    robot: RobotSpec | None = None  # for models that know the body
+    learn: tuple[str, ...] = ()  # of its LEARNS: what is learned besides
+
+
+@runtime_checkable
+class OwnTraining(Protocol):
+    """A network that says itself what training minimises; the others are decoders (edgekin.training.losses)."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return Adam's groups: `params`, and `scale`, the factor of the learning rate."""
+
+    def training_loss(self, q: Tensor, packed: NDArray[np.uint8], share: float) -> Tensor:
+        """Return the loss of a batch: q (B, J) rad, packed masks (B, V, H, ceil(W / 8)), share of the budget used."""
+
+    def adapt(self, share: float, optimiser: Optimizer) -> bool:
+        """Change the network's structure where it is time for it; tell whether that was so."""
+
+    def finish(self) -> None:
+        """Take leave of what only training needs."""
+
+
+@runtime_checkable
+class HasGraph(Protocol):
+    """A network that is no sequence of layers and says itself what it compiles to."""
+
+    def graph(self) -> BodyGraph:
+        """Return it as plain numbers."""
 
 
 def _module(name: str) -> Any:
@@ -56,7 +104,14 @@ def model_sizes(name: str) -> tuple[str, ...]:
     return tuple(_module(name).SIZES)
 
 
-def build_model(name: str, size: str, shape: PictureShape, seed: int = 0) -> SelfModel:
+def default_learn(name: str, mean_image: NDArray[np.float32]) -> tuple[str, ...]:
+    """Return what a model learns besides, where nothing is asked: mean_image (V, H, W) of the training pictures."""
+    choose = getattr(_module(name), "default_learn", None)
+    return tuple(choose(mean_image)) if choose is not None else ()
+
+
+def build_model(name: str, size: str, shape: PictureShape, seed: int = 0, robot: RobotSpec | None = None,
+                learn: tuple[str, ...] = ()) -> SelfModel:
     """Build a model with fresh weights.
 
     Args:
@@ -64,9 +119,11 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0) -> Sel
         size: one of the model's sizes.
         shape: joints, views and picture size.
         seed: of the initial weights.
+        robot: for models that know the body; its joints and cameras are those of `shape`.
+        learn: what is learned besides what the model always learns.
 
     Raises:
-        ConfigError: unknown model or size, or a shape out of range.
+        ConfigError: unknown model, size or thing to learn, a shape out of range, or no robot where one is needed.
         MissingExtra: torch is not installed.
     """
     from edgekin.models.self_model import SelfModel
@@ -74,16 +131,23 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0) -> Sel
     module = _module(name)
     if size not in module.SIZES:
         raise ConfigError(f"model {name} has no size {size!r}", f"Use one of: {', '.join(module.SIZES)}")
+    unknown = sorted(set(learn) - set(module.LEARNS))
+    if unknown:
+        raise ConfigError(f"model {name} cannot learn {unknown[0]!r}",
+                          f"Use: {', '.join(module.LEARNS)}" if module.LEARNS else "Leave it out")
+    if robot is not None and PictureShape.of(robot) != shape:
+        raise ConfigError(f"the model is for {shape}, the robot {robot.name} gives {PictureShape.of(robot)}",
+                          "Give the robot that it was trained for")
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = module.build(size, shape.validated())
-    return SelfModel(name, size, shape, network)
+        network = module.build(Plan(size, shape.validated(), robot, learn))
+    return SelfModel(name, size, shape, network, learn)
 
 
-def to_graph(module: nn.Module | SelfModel) -> Graph:
-    """Return a trained module as a flat list of layers, batch normalisation folded.
+def to_graph(module: nn.Module | SelfModel) -> Graph | BodyGraph:
+    """Return a trained module as plain numbers: what its own `graph` gives, else its flat list of layers.
 
     Raises:
         ConfigError: the module holds a layer that the graph has no kind for.
@@ -91,4 +155,7 @@ def to_graph(module: nn.Module | SelfModel) -> Graph:
     from edgekin.models.export import sequential_graph
     from edgekin.models.self_model import SelfModel
 
-    return sequential_graph(module.module if isinstance(module, SelfModel) else module)
+    network = module.module if isinstance(module, SelfModel) else module
+    if isinstance(network, HasGraph):
+        return network.graph()
+    return sequential_graph(network)

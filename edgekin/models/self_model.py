@@ -16,7 +16,9 @@ from edgekin.models.registry import PictureShape, build_model, to_graph
 if TYPE_CHECKING:
     from torch import nn
 
+    from edgekin.models.body_graph import BodyGraph
     from edgekin.models.graph import Graph
+    from edgekin.robot.spec import RobotSpec
 
 SCHEMA = "edgekin.model/1"
 #: Frames predicted at once: bounds the memory of the largest feature map.
@@ -25,25 +27,27 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class SelfModel:
-    """A decoder from joint angles to silhouettes."""
+    """A model from joint angles to silhouettes."""
 
     name: str  # a key of edgekin.models.MODELS
     size: str  # one of the model's sizes
     shape: PictureShape  # joints, views, height, width
     module: nn.Module  # forward: (B, J) float32 rad -> logits (B, V, H, W)
+    learn: tuple[str, ...] = ()  # what it learns besides what it always learns
 
     @property
     def hyper(self) -> dict[str, Any]:
         """What build_model needs to make this model again, JSON-ready."""
-        return {"schema": SCHEMA, "name": self.name, "size": self.size, **asdict(self.shape)}
+        return {"schema": SCHEMA, "name": self.name, "size": self.size, **asdict(self.shape),
+                **({"learn": list(self.learn)} if self.learn else {})}
 
     @property
     def parameters(self) -> int:
         """The number of trainable parameters."""
         return sum(p.numel() for p in self.module.parameters())
 
-    def graph(self) -> Graph:
-        """The model as a flat list of layers with numpy weights."""
+    def graph(self) -> Graph | BodyGraph:
+        """The model as plain numbers, for compilation."""
         return to_graph(self.module)
 
     def probabilities(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -103,8 +107,12 @@ def read_safetensors(path: Path, key: str) -> tuple[dict[str, Any], dict[str, An
     return tensors, content
 
 
-def load_model(path: Path) -> SelfModel:
+def load_model(path: Path, robot: RobotSpec | None = None) -> SelfModel:
     """Read a model file.
+
+    Args:
+        path: the file.
+        robot: as trained, for models that know the body.
 
     Raises:
         ConfigError: missing, truncated, of another schema, or weights that do not fit the model.
@@ -114,7 +122,8 @@ def load_model(path: Path) -> SelfModel:
         raise ConfigError(f"{path} is of schema {hyper.get('schema')!r}, expected {SCHEMA!r}", "Run: edgekin train")
     try:
         shape = PictureShape(*(int(hyper[k]) for k in ("n_joints", "n_views", "height", "width")))
-        model = build_model(str(hyper["name"]), str(hyper["size"]), shape)
+        model = build_model(str(hyper["name"]), str(hyper["size"]), shape, robot=robot,
+                            learn=tuple(hyper.get("learn", ())))
         model.module.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]

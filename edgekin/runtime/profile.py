@@ -16,7 +16,8 @@ from edgekin.runtime.roofline import BUDGET_S, Roofline, measure_roofline
 from edgekin.runtime.status import check
 
 #: In the order of the weight file's kinds (docs/formats.md).
-KINDS = ("sincos", "linear", "reshape", "conv", "convt", "pixel_shuffle", "resize", "crop", "joints")
+KINDS = ("sincos", "linear", "reshape", "conv", "convt", "pixel_shuffle", "resize", "crop", "joints",
+         "ellipsoids")
 TICKS = 500  # at one pose, before the next
 WARMUP_TICKS = 20
 

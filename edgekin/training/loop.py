@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.errors import ConfigError, DataError
+from edgekin.models.registry import OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
@@ -112,10 +113,13 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam in one kernel where torch has it for this device (a fifth of a step's time), else step by step."""
     import torch
 
+    groups: list[dict[str, Any]] = [{"params": list(network.parameters()), "scale": 1.0}]
+    if isinstance(network, OwnTraining):
+        groups = network.parameter_groups()
     try:
-        return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS, fused=True)
+        return torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS, fused=True)
     except (RuntimeError, TypeError):  # CPU before torch 2.4
-        return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=BETAS)
+        return torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
 
 
 class Trainer:
@@ -133,14 +137,17 @@ class Trainer:
 
         if config.steps is None and config.budget_s is None:
             raise ConfigError("a training needs a budget of seconds or steps", "Set budget_s or steps")
-        if len(split.train) < config.batch:
+        own = isinstance(model.module, OwnTraining)
+        if len(split.train) < config.batch and not own:
             raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch}",
                             "Collect more samples or lower the batch in --config")
         self.model, self.config, self.folder = model, config, folder
         self.device = pick_device(config.device)
         self.network = model.module.to(self.device).train()
         self.joint_pos = torch.as_tensor(split.train.joint_pos, dtype=torch.float32, device=self.device)
-        self.masks = torch.as_tensor(split.train.masks, device=self.device)
+        self.batch = min(config.batch, len(split.train))
+        self.packed = split.train.packed
+        self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
         held_out = np.linspace(0, len(split.test) - 1, min(CURVE_SAMPLES, len(split.test))).astype(int)
         self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
         self.optimiser = _adam(self.network, config)
@@ -152,32 +159,42 @@ class Trainer:
         """The indices of this step: epoch by epoch, each in an order of its own that the seed fixes."""
         import torch
 
-        per_epoch = len(self.joint_pos) // self.config.batch
+        per_epoch = len(self.joint_pos) // self.batch
         epoch, position = divmod(self.progress.step, per_epoch)
         if position == 0 or not hasattr(self, "_order"):
             order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.joint_pos))
             self._order = torch.as_tensor(order, device=self.device)
-        start = position * self.config.batch
-        return self._order[start : start + self.config.batch]
+        start = position * self.batch
+        return self._order[start : start + self.batch]
+
+    def _losses_of(self, index: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a batch costs, for the curve, and what is minimised: a decoder's has a penalty besides."""
+        if isinstance(self.network, OwnTraining):
+            loss = self.network.training_loss(self.joint_pos[index], self.packed[index.cpu().numpy()], share)
+            return loss, loss
+        assert self.masks is not None
+        with self._features() as features:
+            logits = self.network(self.joint_pos[index])
+        loss = silhouette_loss(logits, self.masks[index].float())
+        return loss, loss + range_penalty(logits, features)
 
     def _step(self) -> None:
         import torch
 
-        index = self._batch()
-        rate = learning_rate(self.config, self.progress.share(self.config))
+        index, share = self._batch(), self.progress.share(self.config)
+        rate = learning_rate(self.config, share)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        with self._features() as features:
-            logits = self.network(self.joint_pos[index])
-        loss = silhouette_loss(logits, self.masks[index].float())
-        total = loss + range_penalty(logits, features)
+            group["lr"] = rate * group["scale"]
+        loss, total = self._losses_of(index, share)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.progress.step += 1
         self._losses.append(loss.detach())
-        if self.progress.step % AVERAGE_EVERY == 0:
+        if isinstance(self.network, OwnTraining) and self.network.adapt(share, self.optimiser):
+            self._follow(0.0)
+        elif self.progress.step % AVERAGE_EVERY == 0:
             self._follow(min(AVERAGE_DECAY, (1 + self.progress.step) / (10 + self.progress.step)))
 
     @contextmanager
@@ -260,6 +277,8 @@ class Trainer:
                     raise KeyboardInterrupt
         self._look()
         self.network.load_state_dict(self.average)
+        if isinstance(self.network, OwnTraining):
+            self.network.finish()
         self.network.eval()
         return progress
 

@@ -52,7 +52,7 @@ class Run:
     @cached_property
     def self_model(self) -> SelfModel:
         """The trained model with its hyper-parameters."""
-        return load_model(self.path / WEIGHTS)
+        return load_model(self.path / WEIGHTS, self.robot)
 
     def model(self) -> nn.Module:
         """The trained torch module, in evaluation mode: (B, J) float32 rad -> logits (B, V, H, W)."""

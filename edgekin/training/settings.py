@@ -29,6 +29,7 @@ class TrainConfig:
     robot: str = "arm4"  # name, URDF or RobotSpec YAML
     model: str = "neurokin"  # a key of edgekin.models.MODELS
     size: str = "m"  # one of the model's sizes
+    learn: str | None = None  # k3dgs: what is learned besides, as "camera,chain"; None: what the pictures ask for
     protocol: str | None = None  # uniform | lorenz | published; None: uniform with as many samples as the joints need
     data: str | None = None  # a dataset instead of a protocol: its last block is the test split
     samples: int | None = None  # training samples; None: the protocol's
@@ -71,16 +72,22 @@ class TrainConfig:
         """Return itself, with the default budget for so many joints where neither budget nor steps is given."""
         if self.steps is not None or self.budget_s is not None:
             return self
-        if self.protocol == "published" and self.size != "published":
+        if self.model == "neurokin" and self.protocol == "published" and self.size != "published":
             return replace(self, steps=PUBLISHED_STEPS)
         return replace(self, budget_s=DEFAULT_BUDGET_S if n_joints <= FEW_JOINTS else LONG_BUDGET_S)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """`learn` as names; empty where there are none."""
+        return tuple(sorted({name.strip() for name in (self.learn or "").split(",") if name.strip()}))
 
     def default_name(self, robot: str, stamp: str) -> str:
         """Return the run's name: the one asked for, or robot, protocol and time."""
         if self.name is not None:
             return self.name
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", robot).strip("-") or "robot"
-        return f"{plain}-{self.size}-{stamp}"
+        kind = self.size if self.model == "neurokin" else f"{self.model}-{self.size}"
+        return f"{plain}-{kind}-{stamp}"
 
 
 def runs_folder() -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
-from edgekin.models import PictureShape, build_model
+from edgekin.models import PictureShape, build_model, default_learn
 from edgekin.models.reference import count
 from edgekin.models.self_model import SelfModel
 from edgekin.output import write_atomic, write_json
 from edgekin.sim.dataset import Dataset, take
 from edgekin.training.curves import curves_png
-from edgekin.training.floors import floors
+from edgekin.training.floors import floors, mean_image
 from edgekin.training.loop import CHECKPOINT, Split, Trainer, threads_for
 from edgekin.training.metrics import score
 from edgekin.training.protocols import prepare
@@ -64,9 +64,8 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
     start = time.monotonic()
     spec, split = prepare(config, _samples_report(report))
     config = config.with_budget(len(spec.actuated))
-    camera = spec.cameras[0]
-    shape = PictureShape(len(spec.actuated), len(spec.cameras), camera.height, camera.width)
-    model = build_model(config.model, config.size, shape, config.seed)
+    learn = config.learned if config.learn is not None else default_learn(config.model, mean_image(split.train))
+    model = build_model(config.model, config.size, PictureShape.of(spec), config.seed, spec, learn)
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
     run = create_run(config, spec, split, model, name, force)
     return _fit(run, model, split, config, report, data_seconds=time.monotonic() - start)
@@ -89,7 +88,7 @@ def resume(name: str | None, report: Report | None = None) -> TrainResult:
     config = run.train_config
     hyper = run.config["model"]
     shape = PictureShape(hyper["n_joints"], hyper["n_views"], hyper["height"], hyper["width"])
-    model = build_model(hyper["name"], hyper["size"], shape, config.seed)
+    model = build_model(hyper["name"], hyper["size"], shape, config.seed, run.robot, tuple(hyper.get("learn", ())))
     return _fit(run, model, Split(run.train, run.test), config, report, data_seconds=0.0)
 
 

@@ -131,6 +131,61 @@ int ek_engine_blocks(const ek_engine *engine, ek_block_score *blocks);
 int ek_isa_supported(int isa);
 int ek_isa_best(void);
 
+/* ---- body model (engines/splat): soft ellipsoids on the kinematic tree, drawn and differentiated exactly
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* The parameters lie in one array, and so do their derivatives:
+ * ellipsoids (n_ellipsoids, 12): centre (3) m in the link's frame; log of the half axes (3), log m; quaternion w x y z
+ *   (4) of any length; log of the sharpness; log-odds of the opacity;
+ * joints (n_joints, 6): correction of the joint's origin, applied behind it: 2 tan(angle / 2) times the axis (3), m
+ * (3); cameras (n_views, 10): correction of world_to_cam, applied before it, as for joints (6); log of a factor of fx,
+ * fy; shift of cx, cy px; background (n_views, height, width), where the layout has it: log-odds that a pixel is on
+ * without the robot. */
+#define EK_ELLIPSOID_FLOATS 12
+#define EK_CORRECTION_FLOATS 6
+#define EK_CAMERA_FLOATS 10
+
+typedef struct {
+  int n_joints, n_links, n_q, n_views, n_ellipsoids; /* n_joints = n_links - 1 */
+  const ek_joint *joints;
+  double base[12];          /* as for ek_forward_kinematics */
+  const ek_camera *cameras; /* of one size */
+  const int32_t *link_of_ellipsoid;
+  int convention;      /* EK_CONVENTION_* */
+  int background;      /* 1: with the static layer */
+  int isa;             /* EK_ISA_* */
+  double low_pass_px2; /* added to the shape of every outline */
+  double empty;        /* probability of a pixel that nothing reaches, without a background */
+} ek_body_layout;
+
+/* Weights of what a picture's loss is made of, with p the probability and y the mask. */
+typedef struct {
+  double nll;         /* of the negative log-likelihood, nats, summed over pixels */
+  double squared;     /* of the sum of (p - y)^2 */
+  double log_squared; /* of log(1 + that sum): what a mean of PSNRs is made of */
+} ek_body_loss;
+
+typedef struct ek_body ek_body; /* a model with its pictures; not shared between threads */
+
+ek_body *ek_body_create(const ek_body_layout *layout, int *status); /* copies everything; parameters are zero */
+void ek_body_destroy(ek_body *body);
+int64_t ek_body_n_parameters(const ek_body *body);
+int ek_body_set(ek_body *body, const float *parameters);
+/* q (n_q) rad or m. The pictures stay inside until the next run. */
+int ek_body_run(ek_body *body, const float *q);
+int ek_body_logits(const ek_body *body, float *logits); /* (n_views, height, width) */
+/* The loss of the last run, and its derivative kept for ek_body_backward. masks as for ek_engine_score. */
+int ek_body_compare(ek_body *body, const uint8_t *masks, const ek_body_loss *loss, double *value);
+/* Keeps the derivative of any other loss instead: dlogits (n_views, height, width). */
+int ek_body_pull(ek_body *body, const float *dlogits);
+/* ADDS to dparameters (n_parameters) and dq (n_q) what the kept derivative means for them; either may be NULL. */
+int ek_body_backward(ek_body *body, float *dparameters, float *dq);
+/* run, compare, backward for n pictures: q (n, n_q), masks (n, ...). value: sum of the losses; ADDS to dparameters. */
+int ek_body_learn(ek_body *body, const float *q, const uint8_t *masks, int n, const ek_body_loss *loss, double *value,
+                  float *dparameters);
+/* travel (n_ellipsoids): lengths of the derivatives with respect to the outlines' centres, summed since last asked. */
+int ek_body_travel(ek_body *body, float *travel);
+
 /* ---- profile (engines/native): where the time of an engine goes, and what this core could do
  * ------------------------------------------ */
 

@@ -132,6 +132,8 @@ static int plan(ek_engine *e, const ek_model *m, int isa) {
                              .parameters = m->parameters,
                              .macs = m->macs};
   e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
+  if (m->layers[0].kind == EK_ELLIPSOIDS)
+    return ek_plan_body(e, m, isa);
   return kernels(isa) ? ek_plan_vector(e, m, kernels(isa)) : ek_plan_scalar(e, m);
 }
 
@@ -166,6 +168,7 @@ void ek_engine_close(ek_engine *e) {
     return;
   for (int i = 0; i < e->n_slabs; i++)
     free(e->slabs[i]);
+  ek_body_destroy(e->body);
   free(e);
 }
 
@@ -195,6 +198,8 @@ int ek_engine_logits(const ek_engine *e, float *logits) {
   if (!e || !logits)
     return EK_E_ARGUMENT;
   int64_t n = ek_elements(e->logits.shape);
+  if (e->body)
+    return ek_body_logits(e->body, logits);
   if (e->info.precision == EK_PRECISION_FP32)
     memcpy(logits, e->logits.data, sizeof(float) * (size_t)n);
   else

@@ -6,6 +6,7 @@
 #ifndef EK_NATIVE_ENGINE_H
 #define EK_NATIVE_ENGINE_H
 
+#include "../splat/weights.h"
 #include "model.h"
 #include "edgekin.h"
 
@@ -38,6 +39,8 @@ struct ek_engine {
   float joints[EK_MAX_JOINTS];
   ek_map logits; /* planar (V, H, W), float or int8 */
   float logit_scale;
+  ek_body *body; /* a body model instead of a decoder, else NULL */
+  ek_known known;
   /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
   int block_rows, block_columns;         /* of all views */
   ek_pixels *pixels, *sums;              /* INT8: (2, 256) what a pixel of logit i - 128 adds; (rows, columns) */
@@ -166,6 +169,7 @@ extern const ek_kernels ek_kernels_avx2, ek_kernels_avx512, ek_kernels_neon, ek_
 
 int ek_has_dotprod(void); /* aarch64 with the dot product instruction */
 
+int ek_plan_body(ek_engine *engine, const ek_model *model, int isa);
 int ek_plan_scalar(ek_engine *engine, const ek_model *model);
 int ek_plan_vector(ek_engine *engine, const ek_model *model, const ek_kernels *kernels);
 int ek_plan_dot(ek_engine *engine, const ek_model *model, int layer, const ek_map *in, const ek_map *out, int negative,

@@ -104,6 +104,9 @@ static int check_shape(const ek_layer *l) {
   case EK_LINEAR:
     ok = o.h == 1 && o.w == 1;
     break;
+  case EK_ELLIPSOIDS:
+    ok = i.h == 1 && i.w == 1;
+    break;
   case EK_RESHAPE:
     ok = ek_elements(i) == ek_elements(o);
     break;
@@ -171,7 +174,18 @@ static int check_integers(const ek_layer *l) {
   return EK_OK;
 }
 
+/* A body model is one block; what is in it is checked where it is read. */
+static int read_ellipsoids(const uint8_t *blob, size_t bytes, const uint8_t *r, int precision, ek_layer *l) {
+  uint64_t size = u64(r + 72);
+  if (precision != EK_PRECISION_FP32 || size < 1 || size > bytes || !all_zero(r + 80, 32))
+    return EK_E_FORMAT;
+  l->weight_bytes = (int64_t)size;
+  return read_block(blob, bytes, r + 64, l->weight_bytes, &l->weight);
+}
+
 static int read_weights(const uint8_t *blob, size_t bytes, const uint8_t *r, int precision, ek_layer *l) {
+  if (l->kind == EK_ELLIPSOIDS)
+    return read_ellipsoids(blob, bytes, r, precision, l);
   int int8 = precision == EK_PRECISION_INT8;
   int64_t window = l->kind == EK_LINEAR ? 1 : (int64_t)l->kernel * l->kernel;
   int64_t n_out = ek_has_weights(l) ? l->out.c : 0, n = 0;
@@ -251,7 +265,9 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
     status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, scale, l);
     if (status)
       return status;
-    int input = l->kind == EK_SINCOS || l->kind == EK_JOINTS;
+    int whole = l->kind == EK_ELLIPSOIDS, input = l->kind == EK_SINCOS || l->kind == EK_JOINTS || whole;
+    if (whole && m->n_layers != 1)
+      return EK_E_FORMAT;
     if (input != (i == 0) || !same(shape, l->in))
       return EK_E_FORMAT;
     shape = l->out;

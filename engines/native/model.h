@@ -24,6 +24,7 @@ typedef enum {
   EK_RESIZE,
   EK_CROP,
   EK_JOINTS,
+  EK_ELLIPSOIDS, /* the whole of a body model: engines/splat */
   EK_KIND_COUNT
 } ek_kind;
 
@@ -42,6 +43,7 @@ typedef struct {
   const uint8_t *weight; /* linear (out, in), conv (out, in, k, k), convt (in, out, k, k): float or int8 */
   const uint8_t *bias;   /* (out) float or int32 */
   const uint8_t *mult;   /* (out) int32, INT8 only */
+  int64_t weight_bytes;  /* of ellipsoids, whose block is checked by engines/splat/weights.c */
 } ek_layer;
 
 typedef struct {

@@ -15,6 +15,8 @@ void ek_profile_prepare(ek_engine *e, const ek_model *m) {
     info->macs = ek_layer_macs(l);
     if (ek_has_weights(l))
       info->weight_bytes = ek_layer_weights(l) * bytes + (int64_t)l->out.c * (bytes == 1 ? 8 : 4);
+    if (l->kind == EK_ELLIPSOIDS)
+      info->weight_bytes = l->weight_bytes;
     info->map_bytes = (ek_elements(l->in) * (i ? bytes : 4)) + ek_elements(l->out) * bytes;
   }
   for (int i = 0; i < e->n_ops; i++)

@@ -1,0 +1,108 @@
+/* body.h - how an opened body model looks inside: soft ellipsoids on a kinematic tree, seen by pinhole cameras.
+ *
+ * One ellipsoid leaves the share t of the light: t = min(1, 1 - o (s - CUT) / (1 - CUT)), s = 1 / (1 + 2^z),
+ * z = k (d^2 - 1) log2(e), with o its opacity, k its sharpness and d the distance from its outline's centre in units of
+ * the outline. A pixel shows the robot with probability 1 - T, T the product of all t: no order, no sorting.
+ *
+ * Passes: pose (chain.c) -> outline (project.c) -> light (raster.c), and the same backwards, exactly.
+ */
+#ifndef EK_SPLAT_BODY_H
+#define EK_SPLAT_BODY_H
+
+#include "edgekin.h"
+#include "weights.h"
+
+/* Below this share of its sigmoid an ellipsoid is not drawn; what remains is stretched to begin at 0. */
+#define EK_SPLAT_CUT 1e-3 /* project.c has its logarithm */
+/* Light that is left at least: the logit of a pixel stays below 13.9. */
+#define EK_SPLAT_DARK 0x1p-20f
+#define EK_SPLAT_LANES 8
+/* Outlines of fewer columns are drawn as boxes. */
+#define EK_SPLAT_NARROW 17
+
+typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
+
+/* An ellipsoid of the parameters, unpacked. */
+typedef struct {
+  double centre[3], axes[9];          /* link's frame, m; columns of axes are the half axes */
+  double sharpness, inverse, opacity; /* inverse: of the sharpness */
+  float c0, rest;                     /* as of its outlines */
+} ek_ellipsoid;
+
+/* Its outline in one view. Pixel (x, y) is sampled at (x, y) of these coordinates. */
+typedef struct {
+  float u, v;          /* centre, px */
+  float a, b2, c;      /* z = (a dx + b2 dy) dx + c dy^2 - k */
+  float k, limit;      /* drawn where z <= limit */
+  float c0, rest;      /* t = (c0 2^z + rest) / (1 + 2^z); rest = 1 - opacity */
+  int16_t top, bottom; /* rows, inclusive; top > bottom: not seen */
+  int16_t left, right; /* columns, inclusive */
+} ek_outline;
+
+/* Sums over the pixels of an outline, with w = dL/dt s (1 - s) and d from its centre. */
+typedef struct {
+  double w, wx, wy, wxx, wxy, wyy; /* w, w dx, w dy, ... */
+  double wz;                       /* w z */
+  double o;                        /* dL/dt (1 - t) */
+} ek_moments;
+
+typedef struct {
+  int16_t first, last; /* pixels of a row that an outline reaches; first > last: none */
+} ek_reach;
+
+struct ek_body {
+  ek_body_layout layout; /* its pointers are copies of its own */
+  int width, height, stride;
+  int64_t n_parameters, n_background;
+  double sample[2]; /* where a pixel is sampled, px from its upper-left corner */
+  float *parameters;
+  ek_ellipsoid *ellipsoids; /* (n_ellipsoids) */
+  ek_pose *corrected;       /* (n_joints) origin with its correction */
+  ek_pose *motion;          /* (n_joints) of the last run */
+  ek_pose *links;           /* (n_links) in the world */
+  ek_pose *cameras;         /* (n_views) world to camera, corrected */
+  double (*lens)[4];        /* (n_views) fx fy cx cy, corrected */
+  ek_pose *seen;            /* (n_views, n_links) link to camera */
+  ek_outline *outlines;     /* (n_views, n_ellipsoids) */
+  float *light;             /* (n_views, height, stride) T */
+  float *empty;             /* the same without ellipsoids */
+  float *pull;              /* the same: dL / d log T */
+  ek_reach *reach, *before; /* (n_views, height) of the last run, and of the last refresh */
+  float *travel;            /* (n_ellipsoids) how hard the pictures pulled, summed */
+  void *scratch;            /* gradients of poses */
+};
+
+typedef struct {
+  ek_pose *links, *seen, *cameras;
+  double (*lens)[4];
+} ek_body_gradient;
+
+/* chain.c */
+void ek_pose_compose(const double *a, const double *b, double *out);
+/* Adds to da, db what dout means for out = a b; da or db may be NULL. */
+void ek_pose_compose_back(const double *a, const double *b, const double *dout, double *da, double *db);
+void ek_rotation(const double *quaternion, double *rotation, int row_stride);
+/* Adds to dquaternion. */
+void ek_rotation_back(const double *quaternion, const double *drotation, int row_stride, double *dquaternion);
+void ek_body_correct(ek_body *body);
+void ek_body_pose(ek_body *body, const float *q);
+void ek_body_pose_back(const ek_body *body, ek_body_gradient *g, float *dparameters, float *dq);
+
+/* project.c */
+void ek_body_unpack(ek_body *body);
+void ek_body_project(ek_body *body);
+/* dellipsoid: adds to the 12 parameters; may be NULL. */
+void ek_body_project_back(ek_body *body, int view, int ellipsoid, const ek_moments *m, ek_body_gradient *g,
+                          float *dellipsoid);
+
+/* raster.c */
+void ek_body_draw(ek_body *body);
+/* What is known of pixels first (a multiple of 8) to last of a row of light, to known's maps from at on. */
+void ek_body_tell(const ek_body *body, const float *light, int first, int last, const ek_known *known, int64_t at);
+void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *moments);
+/* Negative log-likelihood and squared error of the masks, summed. */
+void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);
+/* Fills pull where a gradient can go. */
+void ek_body_differ(ek_body *body, const uint8_t *masks, double nll, double squared);
+
+#endif

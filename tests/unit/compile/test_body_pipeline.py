@@ -1,0 +1,85 @@
+"""A body model from training to a bundle that the engine runs."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from edgekin.bundle import KNOWN_ANSWERS, MANIFEST, WEIGHTS, load_bundle
+from edgekin.compile.detector import DetectorPlan
+from edgekin.compile.evaluate import evaluate
+from edgekin.compile.pipeline import CompileConfig, compile_run
+from edgekin.errors import ConfigError
+from edgekin.runtime.engine import supported_isas
+from edgekin.runtime.profile import profile_engine
+
+CONFIG = CompileConfig(detector=DetectorPlan(healthy_seconds=3.0), force_int8=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """arm4 as a body model, 300 steps."""
+    for package in ("torch", "pybullet", "safetensors", "matplotlib"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train]'")
+    from edgekin.training.settings import TrainConfig
+    from edgekin.training.train import train
+
+    before = os.environ.get("EDGEKIN_RUNS")
+    os.environ["EDGEKIN_RUNS"] = str(tmp_path_factory.mktemp("body") / "runs")
+    try:
+        return train(TrainConfig(model="k3dgs", size="s", protocol="uniform", samples=200, test_samples=40, steps=300,
+                                 name="body").validated()).run
+    finally:
+        if before is None:
+            del os.environ["EDGEKIN_RUNS"]
+        else:
+            os.environ["EDGEKIN_RUNS"] = before
+
+
+@pytest.fixture(scope="module")
+def bundles(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles")
+    return {p: compile_run(run, replace(CONFIG, precision=p, out=out / p)) for p in ("fp32", "int8")}
+
+
+def test_a_run_says_what_was_trained(run):
+    assert (run.metrics["model"], run.config["model"]["name"]) == ("k3dgs", "k3dgs")
+    assert run.metrics["parameters"] <= 12 * 8 * 5
+    assert run.metrics["psnr_db"] > 5 + max(floor["psnr_db"] for floor in run.metrics["floors"].values())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_is_whole_and_gives_torchs_pictures(bundles, run, precision):
+    result = bundles[precision]
+    assert sorted(path.name for path in result.bundle.iterdir()) == sorted(
+        ["detector.json", KNOWN_ANSWERS, MANIFEST, WEIGHTS, "robot.urdf", "robot.yaml", "robot_meshes.npz"])
+    assert result.parity.psnr_loss_db <= 0.1
+    assert result.parity.max_abs_error < (1e-5 if precision == "fp32" else 1.0)
+    loaded = load_bundle(result.bundle)
+    for isa in supported_isas():
+        with loaded.open_engine(isa) as engine:
+            assert engine.info.n_layers == 1
+    found = evaluate(result.bundle, run.path / "test.npz")
+    assert found.score.psnr_db == pytest.approx(result.parity.psnr_db, abs=0.01)
+
+
+def test_int8_halves_the_file(bundles):
+    assert bundles["int8"].weight_bytes < 0.75 * bundles["fp32"].weight_bytes
+    manifest = load_bundle(bundles["int8"].bundle).manifest
+    assert (manifest["precision"], manifest["quantization"]) == ("int8", None)
+
+
+def test_the_profile_names_the_layer(bundles, run):
+    test = run.test
+    with load_bundle(bundles["fp32"].bundle).open_engine() as engine:
+        found = profile_engine(engine, test.joint_pos[:2], test.packed[:2], ticks=5, budget_s=0.02)
+    assert [layer.name for layer in found.layers] == ["ellipsoids0", "scoring"]
+    assert found.layers[0].weight_bytes > 0
+
+
+def test_a_target_that_cannot_draw_says_so(run, tmp_path):
+    with pytest.raises(ConfigError, match="no ONNX"):
+        compile_run(run, replace(CONFIG, precision="fp32", target="onnx", out=tmp_path / "b"))
+    assert list(tmp_path.iterdir()) == []
+
+
