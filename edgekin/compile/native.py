@@ -45,8 +45,8 @@ def open_frame(blob: bytes) -> Frame:
     return frame
 
 
-#: Between the same C code on two machines only expf of a static layer differs; between encodings nothing.
-BODY_TOLERANCE = 1e-3
+#: Of a logit, between instruction sets: near 13.9, the largest, one step of float32 in the light is 0.06.
+BODY_TOLERANCE = 0.1
 
 
 def body_product(graph: BodyGraph, encoding: str) -> Product:

@@ -143,8 +143,10 @@ static block_range reached(const ek_engine *e, int row, int rows) {
   return first <= last ? (block_range){first / EK_BLOCK, last / EK_BLOCK} : (block_range){0, -1};
 }
 
-/* The blocks beside the range: every pixel has the logit of an empty one, so that only the mask is counted. */
-static void empty_blocks(const ek_engine *e, const uint8_t *masks, int rows, block_range r, ek_block_score *blocks) {
+/* The blocks beside the range: every pixel has the logit of an empty one, so that only the mask is counted. Inlined, so
+ * that it counts bits with what its caller's instruction set has for it. */
+static inline __attribute__((always_inline)) void empty_blocks(const ek_engine *e, const uint8_t *masks, int rows,
+                                                               block_range r, ek_block_score *blocks) {
   int columns = e->block_columns, width = e->info.width;
   double l = e->known.empty[0], softplus = e->known.empty[1], p = e->known.empty[2];
   for (int i = 0; i < columns; i++) {

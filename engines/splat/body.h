@@ -18,7 +18,7 @@
 #define EK_SPLAT_DARK 0x1p-20f
 #define EK_SPLAT_LANES 8
 /* Outlines of fewer columns are drawn as boxes. */
-#define EK_SPLAT_NARROW 17
+#define EK_SPLAT_NARROW 33
 
 typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
 

@@ -66,9 +66,9 @@ static int see(const ek_body *b, int view, int i, geometry *o) {
   return o->det > 0;
 }
 
-/* The whole numbers in [middle - reach, middle + reach] and [0, size - 1]; none: first > last. Without libm's calls. */
-static inline void whole(double middle, double reach, int size, int16_t *first, int16_t *last) {
-  double low = middle - reach, high = middle + reach;
+/* The whole numbers within sqrt(square) of middle and [0, size - 1]; none: first > last. Without libm's calls. */
+static inline void whole(double middle, double square, int size, int16_t *first, int16_t *last) {
+  double reach = sqrtf((float)square), low = middle - reach, high = middle + reach;
   *first = 1, *last = 0;
   if (!(low <= size - 1 && high >= 0))
     return;
@@ -86,10 +86,10 @@ static void outline(const ek_body *b, int view, int i, ek_outline *out) {
   const double *lens = b->lens[view], k = e->sharpness * LOG2_E;
   double scale = k / o.det, grow = 1 + e->inverse * limit / LOG2_E;
   double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3];
-  whole(u, sqrt(grow * o.cxx), b->width, &out->left, &out->right);
+  whole(u, grow * o.cxx, b->width, &out->left, &out->right);
   if (out->left > out->right)
     return;
-  whole(v, sqrt(grow * o.cyy), b->height, &out->top, &out->bottom);
+  whole(v, grow * o.cyy, b->height, &out->top, &out->bottom);
   out->u = (float)u, out->v = (float)v;
   out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
   out->k = (float)k, out->limit = (float)limit, out->c0 = e->c0, out->rest = e->rest;

@@ -12,17 +12,20 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 
 #define RASTER_TARGET
 #define RASTER(name) name##_base
+#define RASTER_FMA(a, b, c) ((a) * (b) + (c))
 #define RASTER_MIN(a, b) CHOOSE((a) < (b), a, b)
 #define RASTER_MAX(a, b) CHOOSE((a) > (b), a, b)
 #include "raster.h"
 #undef RASTER_TARGET
 #undef RASTER
+#undef RASTER_FMA
 #undef RASTER_MIN
 #undef RASTER_MAX
 
 #if defined(__x86_64__)
-#define RASTER_TARGET __attribute__((target("avx2")))
+#define RASTER_TARGET __attribute__((target("avx2,fma")))
 #define RASTER(name) name##_avx2
+#define RASTER_FMA(a, b, c) __builtin_ia32_vfmaddps256(a, b, c)
 #define RASTER_MIN(a, b) __builtin_ia32_minps256(a, b)
 #define RASTER_MAX(a, b) __builtin_ia32_maxps256(a, b)
 #include "raster.h"

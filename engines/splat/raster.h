@@ -1,13 +1,14 @@
 /* raster.h - the light that the ellipsoids leave, in vectors of the compiler. Included once per instruction set, with
- * RASTER(name) naming and RASTER_TARGET choosing it: one text, the same bits (no contraction). */
+ * RASTER(name) naming and RASTER_TARGET choosing it: one text, and the same bits but for RASTER_FMA, which
+ * rounds once where the machine can. */
 
 /* 2^z for z in [-60, 60]: the whole part by the exponent bits, the rest by a minimax polynomial on |f| <= 1/2: 3e-6. */
 RASTER_TARGET static inline void RASTER(exp2)(const v8f *z, v8f *out) {
   v8f shifted = *z + 0x1.8p23f, f = *z - (shifted - 0x1.8p23f);
-  v8f p = f * 9.58285e-3f + 5.590643e-2f;
-  p = p * f + 2.4024099e-1f;
-  p = p * f + 6.9312419e-1f;
-  p = p * f + 1.0f;
+  v8f zero = {0}, p = RASTER_FMA(f, zero + 9.58285e-3f, zero + 5.590643e-2f);
+  p = RASTER_FMA(p, f, zero + 2.4024099e-1f);
+  p = RASTER_FMA(p, f, zero + 6.9312419e-1f);
+  p = RASTER_FMA(p, f, zero + 1.0f);
   *out = (v8f)((v8i)p + ((v8i)shifted << 23));
 }
 
@@ -26,7 +27,7 @@ RASTER_TARGET static inline void RASTER(column_at)(const ek_outline *o, int x, R
 /* z and 2^z of eight pixels of a row, which is dy below the centre in every lane. */
 RASTER_TARGET static inline void RASTER(level8)(const RASTER(column) * at, const v8f *dy, float c, v8f *z, v8f *e) {
   v8f zero = {0}, low = zero - 60.0f, high = zero + 60.0f;
-  v8f v = at->along + *dy * (at->slope + *dy * c);
+  v8f inner = RASTER_FMA(*dy, zero + c, at->slope), v = RASTER_FMA(*dy, inner, at->along);
   v = RASTER_MAX(v, low);
   v = RASTER_MIN(v, high);
   *z = v;
@@ -46,10 +47,11 @@ RASTER_TARGET static inline void RASTER(draw8)(const ek_outline *o, const RASTER
                                                float *light) {
   v8f z, e, left, one = {1, 1, 1, 1, 1, 1, 1, 1};
   RASTER(level8)(at, dy, o->c, &z, &e);
-  v8f t = (e * o->c0 + o->rest) / (e + 1.0f);
+  v8f zero = {0}, t = RASTER_FMA(e, zero + o->c0, zero + o->rest) / (e + 1.0f);
   t = RASTER_MIN(t, one);
   memcpy(&left, light, sizeof left);
   left *= t;
+  left = RASTER_MAX(left, one * 0x1p-24f); /* far below DARK; without it products become denormal, which is slow */
   memcpy(light, &left, sizeof left);
 }
 
