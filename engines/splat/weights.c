@@ -8,7 +8,15 @@
 #include "../core/status.h"
 #include "body.h"
 
-enum { HEAD = 192, JOINT = 144, CAMERA = 144, MAX_COUNT = 4096, ENCODING_INT8 = 1 };
+enum {
+  HEAD = 192,
+  JOINT = 144,
+  CAMERA = 144,
+  MAX_COUNT = 4096,
+  ENCODING_INT8 = 1,
+  FINE = 6,
+  LEVELS = 18 /* bytes an ellipsoid */
+};
 _Static_assert(sizeof(ek_joint) == JOINT && sizeof(ek_camera) == CAMERA, "the file has them as they are in memory");
 
 static int u32(const uint8_t *p) {
@@ -43,25 +51,25 @@ static places lay_out(const ek_body_layout *l, int encoding, const int size[4]) 
   p.background = l->background ? (size_t)l->n_views * (size_t)size[2] * (size_t)size[3] : 0;
   size_t rest = 4 * (corrections + (size_t)l->n_views * EK_CAMERA_FLOATS + p.background);
   size_t ellipsoids =
-      encoding == ENCODING_INT8 ? 8 * EK_ELLIPSOID_FLOATS + (n * 15 + 3) / 4 * 4 : 4 * EK_ELLIPSOID_FLOATS * n;
+      encoding == ENCODING_INT8 ? 8 * EK_ELLIPSOID_FLOATS + (n * LEVELS + 3) / 4 * 4 : 4 * EK_ELLIPSOID_FLOATS * n;
   p.end = p.parameters + ellipsoids + rest;
   return p;
 }
 
-/* Scales (12) and offsets (12), then centres int16 (n, 3), then the others int8 (n, 9). */
+/* Scales (12) and offsets (12), then centres and log half axes int16 (n, 6), then the others int8 (n, 6). */
 static size_t dequantize(const uint8_t *p, size_t n, float *out) {
   float scale[EK_ELLIPSOID_FLOATS], offset[EK_ELLIPSOID_FLOATS];
   memcpy(scale, p, sizeof scale);
   memcpy(offset, p + sizeof scale, sizeof offset);
-  const uint8_t *centres = p + sizeof scale + sizeof offset, *others = centres + 6 * n;
+  const uint8_t *fine = p + sizeof scale + sizeof offset, *others = fine + 2 * FINE * n;
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k < EK_ELLIPSOID_FLOATS; k++) {
       int16_t wide;
-      memcpy(&wide, centres + 6 * i + 2 * (k < 3 ? k : 0), sizeof wide);
-      float level = k < 3 ? (float)wide : (float)(int8_t)others[9 * i + k - 3];
+      memcpy(&wide, fine + 2 * (FINE * i + (k < FINE ? k : 0)), sizeof wide);
+      float level = k < FINE ? (float)wide : (float)(int8_t)others[(EK_ELLIPSOID_FLOATS - FINE) * i + k - FINE];
       out[EK_ELLIPSOID_FLOATS * i + k] = level * scale[k] + offset[k];
     }
-  return sizeof scale + sizeof offset + (15 * n + 3) / 4 * 4;
+  return sizeof scale + sizeof offset + (LEVELS * n + 3) / 4 * 4;
 }
 
 static int read_parameters(ek_body *b, const uint8_t *block, const places *at, int encoding) {
