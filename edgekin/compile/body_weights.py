@@ -36,7 +36,7 @@ def _cameras(graph: BodyGraph) -> bytes:
 
 
 def quantized_ellipsoids(values: NDArray[np.float32]) -> bytes:
-    """Return ellipsoids (N, 12) as levels: centres and half axes int16, the rest int8, each column with a scale and an offset.
+    """Return ellipsoids (N, 12) as levels: int16 up to FINE, then int8; each column has a scale and an offset.
 
     Quaternions are normalised first: only their direction matters.
     """

@@ -191,10 +191,11 @@ RASTER_TARGET static inline void RASTER(log)(const v8f *x, v8f *out) {
   v8f one = (v8f)zero + 1.0f;
   v8i power = ((v8i)*x - 0x3f3504f3) >> 23;
   v8f m = (v8f)((v8i)*x - (power << 23)), z = (m - one) / (m + one), s = z * z;
-  v8f p = s * (1.0f / 9) + 1.0f / 7;
-  p = p * s + 1.0f / 5;
-  p = p * s + 1.0f / 3;
-  *out = __builtin_convertvector(power, v8f) * 0.693147181f + 2.0f * (z + z * s * p);
+  v8f zeros = (v8f)zero, p = RASTER_FMA(s, zeros + 1.0f / 9, zeros + 1.0f / 7);
+  p = RASTER_FMA(p, s, zeros + 1.0f / 5);
+  p = RASTER_FMA(p, s, zeros + 1.0f / 3);
+  v8f twice = z + z, tail = RASTER_FMA(twice * s, p, twice);
+  *out = RASTER_FMA(__builtin_convertvector(power, v8f), zeros + 0.693147181f, tail);
 }
 
 /* Logit, softplus and probability of pixels first (a multiple of 8) to last, zeros up to whole vectors. */
