@@ -178,7 +178,8 @@ int ek_body_logits(const ek_body *body, float *logits); /* (n_views, height, wid
 int ek_body_compare(ek_body *body, const uint8_t *masks, const ek_body_loss *loss, double *value);
 /* Keeps the derivative of any other loss instead: dlogits (n_views, height, width). */
 int ek_body_pull(ek_body *body, const float *dlogits);
-/* ADDS to dparameters (n_parameters) and dq (n_q) what the kept derivative means for them; either may be NULL. */
+/* ADDS to dparameters (n_parameters) and dq (n_q) what the kept derivative means for them; either may be NULL. Exact,
+ * but where less than 2^-20 of the light is left: there logits end, and derivatives go on as if they did not. */
 int ek_body_backward(ek_body *body, float *dparameters, float *dq);
 /* run, compare, backward for n pictures: q (n, n_q), masks (n, ...). value: sum of the losses; ADDS to dparameters. */
 int ek_body_learn(ek_body *body, const float *q, const uint8_t *masks, int n, const ek_body_loss *loss, double *value,
