@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.models.body import CONVENTION, ELLIPSOID, JOINT_KIND
+from edgekin.models.body import ELLIPSOID
 from edgekin.models.body_graph import BodyGraph
+from edgekin.robot.structs import CONVENTION, base_rows, camera_struct, joint_structs
 
 ENCODINGS = ("fp32", "int8")
 #: Largest level of an int16 and of an int8.
@@ -21,18 +23,12 @@ _JOINT = struct.Struct("<4i16d")
 _CAMERA = struct.Struct("<2i17d")
 
 
-def _joints(graph: BodyGraph) -> bytes:
-    out, coordinate = b"", 0
-    for joint in graph.robot.joints:
-        out += _JOINT.pack(JOINT_KIND[joint.kind], joint.parent, joint.child, coordinate if joint.actuated else -1,
-                           joint.rest, *joint.axis, *joint.origin[:3].ravel())
-        coordinate += joint.actuated
-    return out
-
-
-def _cameras(graph: BodyGraph) -> bytes:
-    return b"".join(_CAMERA.pack(c.width, c.height, c.fx, c.fy, c.cx, c.cy, c.near, *c.world_to_cam[:3].ravel())
-                    for c in graph.robot.cameras)
+def _packed(layout: struct.Struct, entry: dict[str, Any]) -> bytes:
+    """The fields of a C struct one after another, as the struct has them."""
+    values: list[float] = []
+    for value in entry.values():
+        values += value if isinstance(value, list) else [value]
+    return layout.pack(*values)
 
 
 def quantized_ellipsoids(values: NDArray[np.float32]) -> bytes:
@@ -62,9 +58,11 @@ def body_block(graph: BodyGraph, encoding: str) -> bytes:
     n = len(graph.links)
     head = _HEAD.pack(len(graph.robot.links), len(graph.robot.joints), graph.n_views, n,
                       CONVENTION[graph.robot.convention], int(graph.optics.background), ENCODINGS.index(encoding), 0,
-                      graph.optics.low_pass_px2, graph.optics.empty, *graph.robot.base[:3].ravel())
+                      graph.optics.low_pass_px2, graph.optics.empty, *base_rows(graph.robot))
+    joints = b"".join(_packed(_JOINT, entry) for entry in joint_structs(graph.robot))
+    cameras = b"".join(_packed(_CAMERA, camera_struct(view)) for view in graph.robot.cameras)
     ellipsoids, rest = graph.parameters[: ELLIPSOID * n], graph.parameters[ELLIPSOID * n :]
     packed = (quantized_ellipsoids(ellipsoids.reshape(n, ELLIPSOID)) if encoding == "int8"
               else ellipsoids.astype("<f4").tobytes())
-    return (head + _joints(graph) + _cameras(graph) + graph.links.astype("<i4").tobytes() + packed
+    return (head + joints + cameras + graph.links.astype("<i4").tobytes() + packed
             + rest.astype("<f4").tobytes())

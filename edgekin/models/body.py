@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.robot.spec import RobotSpec
+from edgekin.robot.structs import CONVENTION, base_rows, camera_struct, joint_structs
 
 F32 = NDArray[np.float32]
 ELLIPSOID, CORRECTION, CAMERA = 12, 6, 10  # floats each: EK_ELLIPSOID_FLOATS and so on
-JOINT_KIND = {"fixed": 0, "revolute": 1, "continuous": 1, "prismatic": 2}  # EK_JOINT_*
-CONVENTION = {"center": 0, "tinyrenderer": 1}  # EK_CONVENTION_*
 ISAS = ("auto", "scalar", "avx2", "avx512", "neon")  # EK_ISA_*
 
 
@@ -85,11 +84,12 @@ class Body:
         self.mask_shape = (len(spec.cameras), camera.height, (camera.width + 7) // 8)
         self.n_joints = len(spec.actuated)
         self.sections = sections(spec, len(owners), optics.background)
-        joints, cameras = self._joints(spec), self._cameras(spec)
+        joints = ffi.new("ek_joint[]", joint_structs(spec))
+        cameras = ffi.new("ek_camera[]", [camera_struct(c) for c in spec.cameras])
         layout = ffi.new("ek_body_layout *", {
             "n_joints": len(spec.joints), "n_links": len(spec.links), "n_q": self.n_joints,
             "n_views": len(spec.cameras), "n_ellipsoids": len(owners), "joints": joints, "cameras": cameras,
-            "base": spec.base[:3].astype(np.float64).ravel().tolist(),
+            "base": base_rows(spec),
             "link_of_ellipsoid": ffi.from_buffer("int32_t[]", owners), "convention": CONVENTION[spec.convention],
             "background": int(optics.background), "isa": ISAS.index(isa), "low_pass_px2": optics.low_pass_px2,
             "empty": optics.empty})
@@ -99,20 +99,6 @@ class Body:
             raise ConfigError(f"the body model of {spec.name} cannot be opened: {self._text(status[0])}",
                               "Check the robot's joints and cameras")
         self._handle = ffi.gc(handle, lib.ek_body_destroy)
-
-    def _joints(self, spec: RobotSpec) -> Any:
-        entries, coordinate = [], 0
-        for joint in spec.joints:
-            entries.append({"kind": JOINT_KIND[joint.kind], "parent": joint.parent, "child": joint.child,
-                            "coordinate": coordinate if joint.actuated else -1, "rest": joint.rest,
-                            "axis": joint.axis.tolist(), "origin": joint.origin[:3].ravel().tolist()})
-            coordinate += joint.actuated
-        return self._ffi.new("ek_joint[]", entries)
-
-    def _cameras(self, spec: RobotSpec) -> Any:
-        return self._ffi.new("ek_camera[]", [
-            {"width": c.width, "height": c.height, "fx": c.fx, "fy": c.fy, "cx": c.cx, "cy": c.cy, "near_m": c.near,
-             "world_to_cam": c.world_to_cam[:3].astype(np.float64).ravel().tolist()} for c in spec.cameras])
 
     def _text(self, status: int) -> str:
         return str(self._ffi.string(self._lib.ek_status_text(status)).decode())

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgekin.errors import RobotError, RuntimeFault
-from edgekin.robot.spec import Camera, RobotSpec
-
-_JOINT_KIND = {"fixed": 0, "revolute": 1, "continuous": 1, "prismatic": 2}  # EK_JOINT_* of edgekin.h
+from edgekin.robot.spec import RobotSpec
+from edgekin.robot.structs import CONVENTION, base_rows, camera_struct, joint_structs
 
 
 class Renderer:
@@ -36,29 +35,13 @@ class Renderer:
         self.n_views, self.n_joints = len(spec.cameras), len(spec.actuated)
         self.row_bytes = (self.width + 7) // 8
         self._ffi, self._lib, self._name = ffi, lib, spec.name
-        conventions = {"tinyrenderer": lib.EK_CONVENTION_TINYRENDERER, "center": lib.EK_CONVENTION_CENTER}
-        self._convention = conventions[spec.convention]
-        self._cameras = [self._camera(c) for c in spec.cameras]
-        self._chain(spec)
-        self._scene: Any = self._open(spec)
-
-    def _camera(self, view: Camera) -> Any:
-        rows = view.world_to_cam[:3].astype(np.float64).ravel().tolist()
-        return self._ffi.new("ek_camera *", {
-            "width": view.width, "height": view.height, "fx": view.fx, "fy": view.fy, "cx": view.cx, "cy": view.cy,
-            "near_m": view.near, "world_to_cam": rows})
-
-    def _chain(self, spec: RobotSpec) -> None:
-        entries, coordinate = [], 0
-        for joint in spec.joints:
-            entries.append({"kind": _JOINT_KIND[joint.kind], "parent": joint.parent, "child": joint.child,
-                            "coordinate": coordinate if joint.actuated else -1, "rest": joint.rest,
-                            "axis": joint.axis.tolist(), "origin": joint.origin[:3].ravel().tolist()})
-            coordinate += joint.actuated
-        self._joints = self._ffi.new("ek_joint[]", entries)
-        self._base = self._ffi.new("double[12]", spec.base[:3].astype(np.float64).ravel().tolist())
+        self._convention = CONVENTION[spec.convention]
+        self._cameras = [ffi.new("ek_camera *", camera_struct(c)) for c in spec.cameras]
+        self._joints = ffi.new("ek_joint[]", joint_structs(spec))
+        self._base = ffi.new("double[12]", base_rows(spec))
         self._n_links = len(spec.links)
-        self._poses = self._ffi.new("double[]", 12 * self._n_links)
+        self._poses = ffi.new("double[]", 12 * self._n_links)
+        self._scene: Any = self._open(spec)
 
     def _open(self, spec: RobotSpec) -> Any:
         ffi = self._ffi
