@@ -112,7 +112,6 @@ INLINE void widen_sums(__m256i *acc, __m256i sums) {
   acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
 }
 
-/* Blocks b to b + 7, whose weights begin at w. */
 TARGET static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w) {
   __m256i acc[EK_CHUNK / 8];
   const ek_active *a = c->active;
@@ -143,11 +142,8 @@ TARGET static void columns_chunk(const ek_columns *c, int runs, int b, const int
       _mm_storel_epi64((__m128i *)(c->out + off[k]), requantize(acc[k], mult + 8 * k, c->shift, c->relu));
 }
 
-TARGET static void columns_int8(const void *args) {
-  const ek_columns *c = args;
-  int runs = ek_columns_gather(c);
-  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8)
-    columns_chunk(c, runs, b, c->weights + 8 * (int64_t)b);
+static void columns_int8(const void *args) {
+  run_columns(args, columns_chunk);
 }
 
 /* ---- FP32

@@ -1,5 +1,6 @@
 /* engine.c - the public face of the CPU engine: open, describe, run, read, close. */
 #include "engine.h"
+#include "../core/joints.h"
 #include "../core/status.h"
 #include <math.h>
 #include <stdlib.h>
@@ -10,21 +11,26 @@
 #include <sys/auxv.h>
 #endif
 
-/* Beyond this the float32 angle itself is coarser than a millirad and range reduction would lose bits. */
-#define JOINT_MAX_RAD 1e4f
 #define HUGE_PAGE (INT64_C(2) << 20)
 
-/* A new slab that holds at least so many bytes. */
-static char *slab(ek_engine *e, int64_t bytes) {
-  bytes = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-  char *p = e->n_slabs < EK_MAX_SLABS ? aligned_alloc(HUGE_PAGE, (size_t)bytes) : NULL;
+void *ek_huge(int64_t *bytes) {
+  *bytes = (*bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  void *p = aligned_alloc(HUGE_PAGE, (size_t)*bytes);
   if (!p)
     return NULL;
 #ifdef MADV_HUGEPAGE
   /* A hint: after a pause the page tables are out of the caches, and walking them costs more than the data. */
-  madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+  madvise(p, (size_t)*bytes, MADV_HUGEPAGE);
 #endif
-  memset(p, 0, (size_t)bytes);
+  memset(p, 0, (size_t)*bytes);
+  return p;
+}
+
+/* A new slab that holds at least so many bytes. */
+static char *slab(ek_engine *e, int64_t bytes) {
+  char *p = e->n_slabs < EK_MAX_SLABS ? ek_huge(&bytes) : NULL;
+  if (!p)
+    return NULL;
   e->slabs[e->n_slabs++] = p;
   e->slab_left = bytes;
   return p;
@@ -182,12 +188,9 @@ int ek_engine_describe(const ek_engine *e, ek_engine_info *info) {
 int ek_engine_run(ek_engine *e, const float *joints) {
   if (!e || !joints)
     return EK_E_ARGUMENT;
-  for (int i = 0; i < e->info.n_joints; i++) {
-    if (!isfinite(joints[i]))
-      return EK_E_NONFINITE;
-    if (fabsf(joints[i]) > JOINT_MAX_RAD)
-      return EK_E_RANGE;
-  }
+  int status = ek_joints_check(joints, e->info.n_joints);
+  if (status)
+    return status;
   memcpy(e->joints, joints, sizeof(float) * (size_t)e->info.n_joints);
   for (int i = 0; i < e->n_ops; i++)
     e->ops[i].run(e->ops[i].args);

@@ -59,6 +59,8 @@ typedef struct {
   float fraction;        /* of the second */
 } ek_tap;
 
+/* Zeroed memory of whole huge pages, at least *bytes, which becomes what it is; NULL when memory ends. */
+void *ek_huge(int64_t *bytes);
 /* Zeroed, 64-byte aligned memory that the engine frees; NULL beyond the pool's cap or when memory ends. */
 void *ek_pool(ek_engine *engine, int64_t bytes);
 /* An operation that runs after those pushed before it. 0 or EK_E_MEMORY. */

@@ -99,7 +99,6 @@ static void dotprod_int8(const void *args) {
   run_tiles(args, one, four);
 }
 
-/* Blocks b to b + 7, whose weights begin at w; 16-bit sums are exact within a run. */
 static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w) {
   sums acc[EK_CHUNK / 8];
   const ek_active *a = c->active;
@@ -128,10 +127,7 @@ static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w)
 }
 
 static void columns_int8(const void *args) {
-  const ek_columns *c = args;
-  int runs = ek_columns_gather(c);
-  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8)
-    columns_chunk(c, runs, b, c->weights + 8 * (int64_t)b);
+  run_columns(args, columns_chunk);
 }
 
 /* ---- sparse 3x3 convolutions

@@ -4,8 +4,6 @@
 #include "engine.h"
 #include "../core/status.h"
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #define CHAINS 10 /* independent accumulators: more than latency x throughput of a multiply-add on any core so far */
 #define STEPS 1024
@@ -41,6 +39,20 @@ static int64_t scalar_fp32(void) {
   return STEPS * 4;
 }
 
+/* A kernel of CHAINS accumulators of one vector type; `step` makes acc[c] anew from itself, `where` is its register. */
+#define CHAINED(name, target, vector, where, start, step, macs)                                                        \
+  target static int64_t name(void) {                                                                                   \
+    vector acc[CHAINS];                                                                                                \
+    _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++) acc[c] = start;                                          \
+    for (int i = 0; i < STEPS; i++) {                                                                                  \
+      _Pragma("GCC unroll 10") for (int c = 0; c < CHAINS; c++) {                                                      \
+        acc[c] = step;                                                                                                 \
+        __asm__ volatile("" : where(acc[c]));                                                                          \
+      }                                                                                                                \
+    }                                                                                                                  \
+    return (int64_t)STEPS * CHAINS * (macs);                                                                           \
+  }
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -67,72 +79,22 @@ __attribute__((target("avx2"))) static int64_t avx2_int8(void) {
   return (int64_t)STEPS * PIXELS * 128;
 }
 
-__attribute__((target("avx2,fma"))) static int64_t avx2_fp32(void) {
-  __m256 acc[CHAINS], x = _mm256_set1_ps(0.5f), w = _mm256_set1_ps(0.25f);
-#pragma GCC unroll 10
-  for (int c = 0; c < CHAINS; c++)
-    acc[c] = _mm256_setzero_ps();
-  for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++) {
-      acc[c] = _mm256_fmadd_ps(x, w, acc[c]);
-      __asm__ volatile("" : "+x"(acc[c]));
-    }
-  }
-  return (int64_t)STEPS * CHAINS * 8;
-}
-
+CHAINED(avx2_fp32, __attribute__((target("avx2,fma"))), __m256, "+x", _mm256_setzero_ps(),
+        _mm256_fmadd_ps(_mm256_set1_ps(0.5f), _mm256_set1_ps(0.25f), acc[c]), 8)
 /* vpdpbusd: 64 products into 16 sums. */
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static int64_t avx512_vnni_int8(void) {
-  __m512i acc[CHAINS], x = _mm512_set1_epi8(1), w = _mm512_set1_epi8(1);
-#pragma GCC unroll 10
-  for (int c = 0; c < CHAINS; c++)
-    acc[c] = _mm512_setzero_si512();
-  for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++) {
-      acc[c] = _mm512_dpbusd_epi32(acc[c], x, w);
-      __asm__ volatile("" : "+v"(acc[c]));
-    }
-  }
-  return (int64_t)STEPS * CHAINS * 64;
-}
-
-__attribute__((target("avx512f"))) static int64_t avx512_fp32(void) {
-  __m512 acc[CHAINS], x = _mm512_set1_ps(0.5f), w = _mm512_set1_ps(0.25f);
-#pragma GCC unroll 10
-  for (int c = 0; c < CHAINS; c++)
-    acc[c] = _mm512_setzero_ps();
-  for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++) {
-      acc[c] = _mm512_fmadd_ps(x, w, acc[c]);
-      __asm__ volatile("" : "+v"(acc[c]));
-    }
-  }
-  return (int64_t)STEPS * CHAINS * 16;
-}
+CHAINED(avx512_vnni_int8, __attribute__((target("avx512f,avx512bw,avx512vnni"))), __m512i, "+v", _mm512_setzero_si512(),
+        _mm512_dpbusd_epi32(acc[c], _mm512_set1_epi8(1), _mm512_set1_epi8(1)), 64)
+CHAINED(avx512_fp32, __attribute__((target("avx512f"))), __m512, "+v", _mm512_setzero_ps(),
+        _mm512_fmadd_ps(_mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f), acc[c]), 16)
 #endif
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
 /* sdot: 16 products into 4 sums. */
-__attribute__((target("arch=armv8.2-a+dotprod"))) static int64_t dotprod_int8(void) {
-  int32x4_t acc[CHAINS];
-  int8x16_t x = vdupq_n_s8(1), w = vdupq_n_s8(1);
-#pragma GCC unroll 10
-  for (int c = 0; c < CHAINS; c++)
-    acc[c] = vdupq_n_s32(0);
-  for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++) {
-      acc[c] = vdotq_s32(acc[c], x, w);
-      __asm__ volatile("" : "+w"(acc[c]));
-    }
-  }
-  return (int64_t)STEPS * CHAINS * 16;
-}
+CHAINED(dotprod_int8, __attribute__((target("arch=armv8.2-a+dotprod"))), int32x4_t, "+w", vdupq_n_s32(0),
+        vdotq_s32(acc[c], vdupq_n_s8(1), vdupq_n_s8(1)), 16)
+CHAINED(neon_fp32, , float32x4_t, "+w", vdupq_n_f32(0), vfmaq_f32(acc[c], vdupq_n_f32(0.5f), vdupq_n_f32(0.25f)), 4)
 
 /* smull and sadalp: 8 products into 4 sums. */
 static int64_t neon_int8(void) {
@@ -150,21 +112,6 @@ static int64_t neon_int8(void) {
     }
   }
   return (int64_t)STEPS * CHAINS * 8;
-}
-
-static int64_t neon_fp32(void) {
-  float32x4_t acc[CHAINS], x = vdupq_n_f32(0.5f), w = vdupq_n_f32(0.25f);
-#pragma GCC unroll 10
-  for (int c = 0; c < CHAINS; c++)
-    acc[c] = vdupq_n_f32(0);
-  for (int i = 0; i < STEPS; i++) {
-#pragma GCC unroll 10
-    for (int c = 0; c < CHAINS; c++) {
-      acc[c] = vfmaq_f32(acc[c], x, w);
-      __asm__ volatile("" : "+w"(acc[c]));
-    }
-  }
-  return (int64_t)STEPS * CHAINS * 4;
 }
 #endif
 
@@ -192,6 +139,27 @@ static kernel kernel_of(int isa, int precision) {
   }
 }
 
+/* The best work per ns of any turn; turn(args) works and says how much that was. */
+static double best_rate(int64_t (*turn)(const void *args), const void *args, int64_t budget_ns) {
+  double best = 0;
+  int64_t start = ek_clock_ns(), before = start;
+  for (int i = 0; i < MIN_TURNS || before - start < budget_ns; i++) {
+    int64_t work = turn(args), now = ek_clock_ns();
+    double rate = (double)work / (double)(now - before > 0 ? now - before : 1);
+    best = rate > best ? rate : best;
+    before = now;
+  }
+  return best;
+}
+
+static int64_t turn_of_kernel(const void *args) {
+  kernel run = *(const kernel *)args;
+  int64_t macs = 0;
+  for (int i = 0; i < 8; i++)
+    macs += run();
+  return macs;
+}
+
 double ek_roofline_gmacs(int isa, int precision, int64_t budget_ns) {
   if ((precision != EK_PRECISION_FP32 && precision != EK_PRECISION_INT8) || budget_ns < 0)
     return EK_E_ARGUMENT;
@@ -199,18 +167,7 @@ double ek_roofline_gmacs(int isa, int precision, int64_t budget_ns) {
   kernel run = ek_isa_supported(isa) ? kernel_of(isa, precision) : NULL;
   if (!run)
     return EK_E_UNSUPPORTED;
-  double best = 0;
-  int64_t start = ek_clock_ns(), before = start;
-  for (int turn = 0; turn < MIN_TURNS || before - start < budget_ns; turn++) {
-    int64_t macs = 0;
-    for (int i = 0; i < 8; i++)
-      macs += run();
-    int64_t now = ek_clock_ns();
-    double rate = (double)macs / (double)(now - before > 0 ? now - before : 1);
-    best = rate > best ? rate : best;
-    before = now;
-  }
-  return best;
+  return best_rate(turn_of_kernel, &run, budget_ns);
 }
 
 /* ---- reading */
@@ -249,30 +206,28 @@ static uint64_t read_all(const uint8_t *p, int64_t bytes) {
   return read_base(p, bytes);
 }
 
+typedef struct {
+  const uint8_t *buffer;
+  int64_t bytes, passes;
+} reading;
+
+static int64_t turn_of_reading(const void *args) {
+  const reading *r = args;
+  volatile uint64_t sink = 0;
+  for (int64_t i = 0; i < r->passes; i++)
+    sink = sink | read_all(r->buffer, r->bytes);
+  return r->bytes * r->passes;
+}
+
 double ek_roofline_read_gb_s(int64_t buffer_bytes, int64_t budget_ns) {
-  const int64_t huge = INT64_C(2) << 20;
   if (buffer_bytes < 256 || buffer_bytes > (INT64_C(1) << 31) || budget_ns < 0)
     return EK_E_ARGUMENT;
-  int64_t bytes = buffer_bytes / 256 * 256, room = (bytes + huge - 1) / huge * huge;
-  uint8_t *buffer = aligned_alloc((size_t)huge, (size_t)room);
+  int64_t bytes = buffer_bytes / 256 * 256, room = bytes;
+  uint8_t *buffer = ek_huge(&room); /* as the engine's weights */
   if (!buffer)
     return EK_E_MEMORY;
-#ifdef MADV_HUGEPAGE
-  madvise(buffer, (size_t)room, MADV_HUGEPAGE); /* as the engine's weights */
-#endif
-  memset(buffer, 0, (size_t)bytes);
-  volatile uint64_t sink = read_all(buffer, bytes);
-  int64_t passes = bytes < 100000 ? 100000 / bytes : 1; /* a turn of several microseconds at least */
-  double best = 0;
-  int64_t start = ek_clock_ns(), before = start;
-  for (int turn = 0; turn < MIN_TURNS || before - start < budget_ns; turn++) {
-    for (int64_t i = 0; i < passes; i++)
-      sink = sink | read_all(buffer, bytes);
-    int64_t now = ek_clock_ns();
-    double rate = (double)(bytes * passes) / (double)(now - before > 0 ? now - before : 1);
-    best = rate > best ? rate : best;
-    before = now;
-  }
+  reading all = {buffer, bytes, bytes < 100000 ? 100000 / bytes : 1}; /* a turn of several microseconds at least */
+  double best = best_rate(turn_of_reading, &all, budget_ns);
   free(buffer);
   return best;
 }

@@ -3,14 +3,11 @@
 #include "../core/status.h"
 #include <string.h>
 
-/* ---- INT8 behind a ReLU: weights by input
- * ---------------------------------------------------------------------------------- */
-
 int ek_columns_gather(const ek_columns *c) {
   ek_active *list = c->active;
   int n = 0, runs = 0, sum = 0, offset = 0;
-  for (int i = 0; i < c->n_in;
-       i++, offset += c->input_bytes) { /* no branch: which inputs are zero cannot be foretold */
+  /* No branch: which inputs are zero cannot be foretold. */
+  for (int i = 0; i < c->n_in; i++, offset += c->input_bytes) {
     uint32_t value = (uint8_t)c->in[c->places[i]];
     ek_active *a = &list[n / 2];
     a->pair = n % 2 ? a->pair | value << 8 : value;
@@ -60,7 +57,7 @@ int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_ke
   }
   *c = (ek_columns){.in = d->in, .out = d->out, .n_in = n_in, .n_blocks = j->n_blocks, .places = places};
   c->weights = weights, c->bias = bias, c->mult = mult, c->out_off = off;
-  c->input_bytes = chunks * EK_CHUNK, c->shift = j->layer->shift, c->relu = j->layer->relu, c->active = active,
-  c->ends = ends;
+  c->input_bytes = chunks * EK_CHUNK, c->shift = j->layer->shift, c->relu = j->layer->relu;
+  c->active = active, c->ends = ends;
   return ek_push(e, kernels->columns_int8, c);
 }

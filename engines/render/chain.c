@@ -4,16 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "../core/pose.h"
 #include "../core/status.h"
-
-/* out = a * b, both 3x4 rigid transforms. */
-static void compose(const double *a, const double *b, double *out) {
-  for (int r = 0; r < 3; r++) {
-    for (int c = 0; c < 4; c++)
-      out[4 * r + c] =
-          a[4 * r] * b[c] + a[4 * r + 1] * b[4 + c] + a[4 * r + 2] * b[8 + c] + (c == 3 ? a[4 * r + 3] : 0);
-  }
-}
 
 /* Rodrigues: R = cos I + sin [a]x + (1 - cos) a a^T. */
 static void motion(const ek_joint *joint, double q, double *out) {
@@ -52,8 +44,8 @@ int ek_forward_kinematics(const ek_joint *joints, int n_joints, const double *ba
       return EK_E_RANGE;
     double moved[12], local[12];
     motion(joint, joint->coordinate < 0 ? joint->rest : q[joint->coordinate], moved);
-    compose(joint->origin, moved, local);
-    compose(link_poses + 12 * joint->parent, local, link_poses + 12 * joint->child);
+    ek_pose_compose(joint->origin, moved, local);
+    ek_pose_compose(link_poses + 12 * joint->parent, local, link_poses + 12 * joint->child);
   }
   return EK_OK;
 }

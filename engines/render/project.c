@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "../core/pose.h"
+
 /* The loops below are plain C that the compiler turns into vector code; one clone per ISA is picked at load. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EK_NO_CLONES)
 #define EK_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -28,13 +30,8 @@ void ek_projection_of(const ek_camera *camera, int convention, const double *lin
    * image whose y points up and turns it over afterwards: that is the lower-left corner of the pixel. */
   double sample_x = convention == EK_CONVENTION_TINYRENDERER ? 0.0 : 0.5;
   double sample_y = convention == EK_CONVENTION_TINYRENDERER ? 1.0 : 0.5;
-  const double *w = camera->world_to_cam, *l = link_pose;
   double cam[12];
-  for (int r = 0; r < 3; r++) {
-    for (int c = 0; c < 4; c++)
-      cam[4 * r + c] =
-          w[4 * r] * l[c] + w[4 * r + 1] * l[4 + c] + w[4 * r + 2] * l[8 + c] + (c == 3 ? w[4 * r + 3] : 0);
-  }
+  ek_pose_compose(camera->world_to_cam, link_pose, cam);
   for (int c = 0; c < 4; c++) {
     out->m[c] = (float)(camera->fx * cam[c] + (camera->cx - sample_x) * cam[8 + c]);
     out->m[4 + c] = (float)(camera->fy * cam[4 + c] + (camera->cy - sample_y) * cam[8 + c]);

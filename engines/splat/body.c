@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../core/joints.h"
 #include "../core/status.h"
 
 enum { MAX_LINKS = 256, MAX_ELLIPSOIDS = 4096, MAX_SIDE = 4096 };
-#define JOINT_MAX_RAD 1e4f
 
 static int check_layout(const ek_body_layout *l) {
   if (!l || l->n_links < 1 || l->n_links > MAX_LINKS || l->n_joints != l->n_links - 1 || l->n_q < 1 ||
@@ -151,12 +151,9 @@ int ek_body_set(ek_body *b, const float *parameters) {
 int ek_body_run(ek_body *b, const float *q) {
   if (!b || !q)
     return EK_E_ARGUMENT;
-  for (int i = 0; i < b->layout.n_q; i++) {
-    if (!isfinite(q[i]))
-      return EK_E_NONFINITE;
-    if (fabsf(q[i]) > JOINT_MAX_RAD)
-      return EK_E_RANGE;
-  }
+  int status = ek_joints_check(q, b->layout.n_q);
+  if (status)
+    return status;
   ek_body_pose(b, q);
   ek_body_project(b);
   ek_body_draw(b);

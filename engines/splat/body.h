@@ -78,7 +78,6 @@ typedef struct {
 } ek_body_gradient;
 
 /* chain.c */
-void ek_pose_compose(const double *a, const double *b, double *out);
 /* Adds to da, db what dout means for out = a b; da or db may be NULL. */
 void ek_pose_compose_back(const double *a, const double *b, const double *dout, double *da, double *db);
 void ek_rotation(const double *quaternion, double *rotation, int row_stride);

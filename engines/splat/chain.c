@@ -4,12 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-void ek_pose_compose(const double *a, const double *b, double *out) {
-  for (int r = 0; r < 3; r++)
-    for (int c = 0; c < 4; c++)
-      out[4 * r + c] =
-          a[4 * r] * b[c] + a[4 * r + 1] * b[4 + c] + a[4 * r + 2] * b[8 + c] + (c == 3 ? a[4 * r + 3] : 0);
-}
+#include "../core/pose.h"
 
 void ek_pose_compose_back(const double *a, const double *b, const double *dout, double *da, double *db) {
   for (int r = 0; r < 3 && da; r++) {
