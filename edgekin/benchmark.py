@@ -12,6 +12,7 @@ from typing import Any
 from edgekin import machine
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
+from edgekin.machine import AUTO_CPU
 from edgekin.robot import parse_damage
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport
@@ -22,7 +23,6 @@ SCHEMA = "edgekin.bench/1"
 POLL_S = 0.1  # of the verdict, for the live line; the loop itself never waits for it
 WARMUP_S = 0.2
 STOP_TIMEOUT_S = 10.0
-AUTO_CPU = -2
 #: Rise a quarter of a period early, but no earlier than it takes to run the network once before the frame comes.
 AUTO_SPIN_US, SPIN_SHARE, SPIN_MAX_US = -1.0, 0.25, 250.0
 

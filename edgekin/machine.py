@@ -8,6 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+#: Where the number of a CPU is asked for: the last one that may be used.
+AUTO_CPU = -2
+
 
 def _read(path: str) -> str:
     try:

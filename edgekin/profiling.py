@@ -14,10 +14,10 @@ import numpy as np
 from edgekin import machine
 from edgekin.bundle import KNOWN_ANSWERS, load_bundle, read_known_answers
 from edgekin.errors import ConfigError
+from edgekin.machine import AUTO_CPU
 from edgekin.runtime.profile import TICKS, Profile, profile_engine
 
 SCHEMA = "edgekin.profile/1"
-AUTO_CPU = -2
 #: Of the known answers: time depends on the pose only through the scoring, and little.
 POSES = 4
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",
               help="Time for the fit.  [default: 150; beyond 5 joints 300]")
-@click.option("--steps", type=int, help="Optimiser steps instead of a time budget: repeatable.  [published: 1500]")
+@click.option("--steps", type=int,
+              help="Optimiser steps instead of a time budget: repeatable.  [default: none, but for published]")
 @click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="auto takes a GPU where there is one.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), metavar="YAML",
@@ -108,8 +109,8 @@ def _show(result: TrainResult) -> None:
     m = result.metrics
     console = Console(soft_wrap=True)
     about = f"{m['model']} {m['size']}, protocol {m['protocol']}, {m['n_train']:,} training samples"
-    for part in filter(None, (m, m.get("whole_test"))):
-        first = "first " if part is not m.get("whole_test", m) else ""
+    whole = m.get("whole_test")
+    for first, part in (("first ", m), ("", whole)) if whole else (("", m),):
         table = Table(title=f"{about}, {first}{part['n_test']:,} test samples")
         for heading in ("", "PSNR dB", "IoU"):
             table.add_column(heading, justify="left" if not heading else "right")

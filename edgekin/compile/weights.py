@@ -16,6 +16,7 @@ from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization.qgraph import QuantGraph, QuantLayer
+from edgekin.runtime.engine import KINDS, PRECISIONS
 
 MAGIC = b"EKW1"
 VERSION = 1
@@ -23,9 +24,7 @@ ALIGN = 64
 HEADER_BYTES = 64
 LAYER_BYTES = 128
 CRC_OFFSET = 40
-KIND_CODES = {"sincos": 0, "linear": 1, "reshape": 2, "conv": 3, "convt": 4, "pixel_shuffle": 5, "resize": 6, "crop": 7,
-              "joints": 8, "ellipsoids": 9}
-PRECISIONS = ("fp32", "int8")
+KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 #: What the engines accept (engines/native/model.h): attribute -> largest value.
 LIMITS = {"kernel": 15, "stride": 8, "pad": 15, "factor": 16}
 MAX_LAYERS, MAX_SIDE, MAX_ELEMENTS = 64, 4096, 1 << 22

@@ -222,7 +222,6 @@ class Ellipsoids(nn.Module):
             self._body = None
         return torch.cat([dead, source])
 
-
     def finish(self) -> None:
         """Drop the ellipsoids that ended invisible."""
         self._keep((self.opacity[:, 0].sigmoid() >= GIVE_UP).nonzero()[:, 0])

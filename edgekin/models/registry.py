@@ -104,6 +104,11 @@ def model_sizes(name: str) -> tuple[str, ...]:
     return tuple(_module(name).SIZES)
 
 
+def can_learn(name: str) -> tuple[str, ...]:
+    """Return what a model can learn besides what it always learns."""
+    return tuple(_module(name).LEARNS)
+
+
 def default_learn(name: str, mean_image: NDArray[np.float32]) -> tuple[str, ...]:
     """Return what a model learns besides, where nothing is asked: mean_image (V, H, W) of the training pictures."""
     choose = getattr(_module(name), "default_learn", None)

@@ -16,6 +16,8 @@ from edgekin.runtime.status import check, status_name
 
 ISAS = ("auto", "scalar", "avx2", "avx512", "neon")  # in the order of EK_ISA_*
 PRECISIONS = ("fp32", "int8")
+#: Of layers, in the order of the weight file's codes (docs/formats.md).
+KINDS = ("sincos", "linear", "reshape", "conv", "convt", "pixel_shuffle", "resize", "crop", "joints", "ellipsoids")
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
-from edgekin.runtime.engine import Engine
+from edgekin.runtime.engine import KINDS, Engine
 from edgekin.runtime.roofline import BUDGET_S, Roofline, measure_roofline
 from edgekin.runtime.status import check
 
-#: In the order of the weight file's kinds (docs/formats.md).
-KINDS = ("sincos", "linear", "reshape", "conv", "convt", "pixel_shuffle", "resize", "crop", "joints",
-         "ellipsoids")
 TICKS = 500  # at one pose, before the next
 WARMUP_TICKS = 20
 

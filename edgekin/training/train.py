@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
-from edgekin.models import PictureShape, build_model, default_learn
+from edgekin.models import PictureShape, build_model, can_learn, default_learn
 from edgekin.models.reference import count
 from edgekin.models.self_model import SelfModel
 from edgekin.output import write_atomic, write_json
@@ -64,7 +64,9 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
     start = time.monotonic()
     spec, split = prepare(config, _samples_report(report))
     config = config.with_budget(len(spec.actuated))
-    learn = config.learned if config.learn is not None else default_learn(config.model, mean_image(split.train))
+    learn = config.learned
+    if config.learn is None and can_learn(config.model):
+        learn = default_learn(config.model, mean_image(split.train))
     model = build_model(config.model, config.size, PictureShape.of(spec), config.seed, spec, learn)
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
     run = create_run(config, spec, split, model, name, force)
