@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from reference_arm import SEED_ARM
+
 from edgekin.machine import describe, revision
 from edgekin.output import write_json
 from edgekin.robot import load_robot
@@ -21,7 +23,6 @@ from edgekin.sim.excitation import lorenz
 from edgekin.sim.tinyrenderer import TinyRenderer
 from edgekin.sim.world import simulate
 
-SEED_ARM = Path(__file__).resolve().parents[2] / "shared" / "robots" / "seed_arm" / "seed_arm.urdf"
 TINY_SHARE = 0.1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from reference_arm import SEED_ARM
 
 from edgekin.machine import describe, revision
 from edgekin.robot import RobotOptions, load_robot
@@ -27,7 +28,6 @@ from edgekin.sim.renderer import Renderer
 from edgekin.sim.tinyrenderer import TinyRenderer
 
 ROBOTS = ["arm4", "kuka_iiwa/model.urdf", "franka_panda/panda.urdf", "xarm/xarm6_robot.urdf"]
-SEED_ARM = Path(__file__).resolve().parents[2] / "shared" / "robots" / "seed_arm" / "seed_arm.urdf"
 
 
 #: Poses that one renderer takes before it is the other's turn: near in time, so that a busy machine slows both alike,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from reference_arm import SEED_ARM
 
 from edgekin.machine import describe, revision
 from edgekin.models import PictureShape, build_model
@@ -24,24 +25,21 @@ from edgekin.training.protocols import GAP, prepare
 from edgekin.training.settings import TrainConfig
 from edgekin.training.train import score_model
 
-ROOT = Path(__file__).resolve().parents[1]
-SEED_ARM = ROOT.parent / "shared" / "robots" / "seed_arm" / "seed_arm.urdf"
 HELD_BACK = 0.2
 
 
-def validation_split(robot: Path) -> Split:
-    """Return the training trajectory's first 80% less a gap, and its last 20%."""
-    _, split = prepare(TrainConfig(robot=str(robot), protocol="published"))
+def validation_split(robot: Path) -> tuple[PictureShape, Split]:
+    """Return the shape of the pictures, and the training trajectory's first 80% less a gap and its last 20%."""
+    spec, split = prepare(TrainConfig(robot=str(robot), protocol="published"))
     n = len(split.train)
     start = int(n * (1.0 - HELD_BACK))
-    return Split(take(split.train, slice(0, start - GAP)), take(split.train, slice(start, n)))
+    held_back = Split(take(split.train, slice(0, start - GAP)), take(split.train, slice(start, n)))
+    return PictureShape.of(spec), held_back
 
 
-def one(split: Split, steps: int, seed: int) -> float:
+def one(split: Split, shape: PictureShape, steps: int, seed: int) -> float:
     """Train size m for so many steps; return its PSNR on the held-back part, dB."""
     config = TrainConfig(protocol="published", steps=steps, seed=seed).validated()
-    _, _, height, _ = split.train.packed.shape
-    shape = PictureShape(split.train.joint_pos.shape[1], split.train.packed.shape[1], height, split.train.width)
     model = build_model(config.model, config.size, shape, seed)
     Trainer(model, split, config).run()
     return score_model(model, split.test)["psnr_db"]
@@ -55,10 +53,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    split = validation_split(options.robot)
+    shape, split = validation_split(options.robot)
     rows: list[dict[str, Any]] = []
     for steps in options.steps:
-        scores = [one(split, steps, seed) for seed in options.seeds]
+        scores = [one(split, shape, steps, seed) for seed in options.seeds]
         rows.append({"steps": steps, "psnr_db": scores, "mean": float(np.mean(scores))})
         print(f"{steps:6d} steps: {np.mean(scores):.2f} dB, seeds {[round(s, 2) for s in scores]}", flush=True)
     best = max(rows, key=lambda row: row["mean"])

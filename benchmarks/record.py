@@ -16,10 +16,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from reference_arm import SEED_ARM
+
 from edgekin.machine import cpu_model, revision
 
 ROOT = Path(__file__).resolve().parents[1]
-SEED_ARM = ROOT.parent / "shared" / "robots" / "seed_arm" / "seed_arm.urdf"
 
 
 @dataclass(frozen=True)

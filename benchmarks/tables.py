@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables_engines import PAGE, rewritten
+from tables_engines import PAGE, RESULTS, ROOT, rewritten, table
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: written by benchmarks/tables.py -->", "<!-- end of results -->"
 
 
@@ -21,12 +19,6 @@ def load(folder: Path) -> dict[str, dict[str, Any]]:
         case, kind = path.name.removesuffix(".json").rsplit(".", 1)
         cases.setdefault(case, {})[kind] = json.loads(path.read_text())
     return cases
-
-
-def table(header: str, rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table; the header's columns stand between bars."""
-    lines = [header, "|" + "---|" * header.strip("| ").count("|") + "---|"]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def quality(cases: dict[str, dict[str, Any]]) -> list[str]:
@@ -50,8 +42,8 @@ def quality(cases: dict[str, dict[str, Any]]) -> list[str]:
                 f"{made['bytes'] / made['bytes_fp32']:.2f}",
             ]
         )
-    header = "| case | parameters | trained on | PSNR dB | IoU | mean image dB | 1-NN dB | INT8 loss dB "
-    return table(header + "| INT8 / FP32 bytes |", rows)
+    return table(["case", "parameters", "trained on", "PSNR dB", "IoU", "mean image dB", "1-NN dB", "INT8 loss dB",
+                  "INT8 / FP32 bytes"], rows)
 
 
 def realtime(cases: dict[str, dict[str, Any]]) -> list[str]:
@@ -76,8 +68,8 @@ def realtime(cases: dict[str, dict[str, Any]]) -> list[str]:
                 str(found["false_alarms"]),
             ]
         )
-    header = "| case | damage | execution p50 / p99.9 us | frame to verdict p50 / p99 us | own misses / ticks "
-    return table(header + "| detection delay | false alarms |", rows)
+    return table(["case", "damage", "execution p50 / p99.9 us", "frame to verdict p50 / p99 us", "own misses / ticks",
+                  "detection delay", "false alarms"], rows)
 
 
 def section() -> str:
