@@ -21,7 +21,7 @@ from edgekin.errors import ConfigError
 from edgekin.models import body_reference
 from edgekin.models.body import CAMERA, CORRECTION, Body, Loss, Optics
 from edgekin.models.body_graph import BodyGraph
-from edgekin.models.registry import PictureShape, Plan
+from edgekin.models.registry import Batch, PictureShape, Plan
 from edgekin.robot.spec import RobotSpec
 
 #: size -> ellipsoids for every rigid part of the robot.
@@ -166,17 +166,16 @@ class Ellipsoids(nn.Module):
         scales = {"centre": CENTRE_RATE, "chain": CHAIN_RATE, "camera": CAMERA_RATE, "background": BACKGROUND_RATE}
         return [{"params": [p], "scale": scales.get(name, 1.0)} for name, p in self.named_parameters()]
 
-    def training_loss(self, q: Tensor, packed: NDArray[np.uint8], share: float) -> Tensor:
+    def training_loss(self, batch: Batch, share: float) -> Tensor:
         """Return the mean loss per pixel of a batch.
 
         Args:
-            q: (B, J) rad.
-            packed: (B, V, H, ceil(W / 8)) uint8 masks.
+            batch: angles and masks.
             share: of the budget that is used up.
         """
-        if q.is_cuda:
-            return self._dense_loss(q, packed)
-        value: Tensor = _Loss.apply(self.flat(), q, packed, self.body())  # type: ignore[no-untyped-call]
+        if batch.q.is_cuda:
+            return self._dense_loss(batch.q, batch.packed)
+        value: Tensor = _Loss.apply(self.flat(), batch.q, batch.packed, self.body())  # type: ignore[no-untyped-call]
         self.travel += torch.from_numpy(self.body().travel())
         return value
 

@@ -63,6 +63,17 @@ class Plan:
     learn: tuple[str, ...] = ()  # of its LEARNS: what is learned besides
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one training step."""
+
+    index: NDArray[np.int64]  # (B,) which of the training set
+    q: Tensor  # (B, J) float32 rad, on the network's device
+    packed: NDArray[np.uint8]  # (B, V, H, ceil(W / 8)) masks, numpy.packbits along x
+    depth: NDArray[np.float32] | None  # (B, V, H, W) m, +inf off the robot; None where the data have none
+    rng: np.random.Generator  # for what is random in this step: seed and step fix it, so a resumed training repeats it
+
+
 @runtime_checkable
 class OwnTraining(Protocol):
     """A network that says itself what training minimises; the others are decoders (edgekin.training.losses)."""
@@ -70,8 +81,8 @@ class OwnTraining(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return Adam's groups: `params`, and `scale`, the factor of the learning rate."""
 
-    def training_loss(self, q: Tensor, packed: NDArray[np.uint8], share: float) -> Tensor:
-        """Return the loss of a batch: q (B, J) rad, packed masks (B, V, H, ceil(W / 8)), share of the budget used."""
+    def training_loss(self, batch: Batch, share: float) -> Tensor:
+        """Return the loss of a batch; share of the budget used, 0 to 1."""
 
     def adapt(self, share: float, optimiser: Optimizer) -> bool:
         """Change the network's structure where it is time for it; tell whether that was so."""

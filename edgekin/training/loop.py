@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.errors import ConfigError, DataError
-from edgekin.models.registry import OwnTraining
+from edgekin.models.registry import Batch, OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
@@ -146,7 +146,7 @@ class Trainer:
         self.network = model.module.to(self.device).train()
         self.joint_pos = torch.as_tensor(split.train.joint_pos, dtype=torch.float32, device=self.device)
         self.batch = min(config.batch, len(split.train))
-        self.packed = split.train.packed
+        self.data = split.train
         self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
         held_out = np.linspace(0, len(split.test) - 1, min(CURVE_SAMPLES, len(split.test))).astype(int)
         self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
@@ -155,7 +155,7 @@ class Trainer:
         self.progress = Progress()
         self._losses: list[torch.Tensor] = []
 
-    def _batch(self) -> torch.Tensor:
+    def _index(self) -> torch.Tensor:
         """The indices of this step: epoch by epoch, each in an order of its own that the seed fixes."""
         import torch
 
@@ -167,10 +167,16 @@ class Trainer:
         start = position * self.batch
         return self._order[start : start + self.batch]
 
+    def _batch(self, index: torch.Tensor) -> Batch:
+        """The samples of this step, for a network that says itself what training minimises."""
+        rows, data = index.cpu().numpy(), self.data
+        return Batch(rows, self.joint_pos[index], data.packed[rows], None if data.depth is None else data.depth[rows],
+                     np.random.default_rng((self.config.seed, self.progress.step)))
+
     def _losses_of(self, index: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
         """What a batch costs, for the curve, and what is minimised: a decoder's has a penalty besides."""
         if isinstance(self.network, OwnTraining):
-            loss = self.network.training_loss(self.joint_pos[index], self.packed[index.cpu().numpy()], share)
+            loss = self.network.training_loss(self._batch(index), share)
             return loss, loss
         assert self.masks is not None
         with self._features() as features:
@@ -181,7 +187,7 @@ class Trainer:
     def _step(self) -> None:
         import torch
 
-        index, share = self._batch(), self.progress.share(self.config)
+        index, share = self._index(), self.progress.share(self.config)
         rate = learning_rate(self.config, share)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]

@@ -8,7 +8,7 @@ import pytest
 from edgekin.errors import ConfigError
 from edgekin.models import PictureShape, build_model, default_learn, load_model, to_graph
 from edgekin.models.body_graph import BodyGraph
-from edgekin.models.registry import HasGraph, OwnTraining
+from edgekin.models.registry import Batch, HasGraph, OwnTraining
 from edgekin.robot import load_robot
 from edgekin.robot.kinematics import link_poses
 
@@ -75,7 +75,9 @@ def test_logits_are_differentiable_in_joint_angles(robot):
 def test_a_given_up_ellipsoid_takes_half_of_the_one_pulled_hardest(robot):
     network = model_of(robot).module
     optimiser = torch.optim.Adam(network.parameter_groups(), lr=1e-3)
-    network.training_loss(torch.zeros(1, 4), np.zeros((1, 1, 30, 4), np.uint8), 0.0).backward()
+    batch = Batch(np.zeros(1, np.int64), torch.zeros(1, 4), np.zeros((1, 1, 30, 4), np.uint8), None,
+                  np.random.default_rng(0))
+    network.training_loss(batch, 0.0).backward()
     optimiser.step()
     with torch.no_grad():
         network.opacity[3] = -10.0
