@@ -27,6 +27,8 @@ from edgekin.robot.spec import RobotSpec
 #: size -> ellipsoids for every rigid part of the robot.
 PER_PART = {"s": 8, "m": 12, "l": 24}
 SIZES = tuple(PER_PART)
+#: A size with this at its end has balls in place of ellipsoids: what the published method drew, for ablations.
+ISOTROPIC = "-isotropic"
 LEARNS = ("background", "camera", "chain")
 #: What there is one row of for every ellipsoid.
 ROWS = ("centre", "log_radius", "rotation", "sharpness", "opacity")
@@ -96,6 +98,7 @@ class Ellipsoids(nn.Module):
         robot: kinematic tree and cameras.
         links: the link of every ellipsoid.
         learn: of LEARNS.
+        isotropic: all half axes of an ellipsoid are their mean.
     """
 
     links: Tensor
@@ -109,10 +112,11 @@ class Ellipsoids(nn.Module):
     sharpness: Tensor
     opacity: Tensor
 
-    def __init__(self, robot: RobotSpec, links: list[int], learn: tuple[str, ...]) -> None:
+    def __init__(self, robot: RobotSpec, links: list[int], learn: tuple[str, ...],
+                 isotropic: bool = False) -> None:
         super().__init__()
         n, views, camera = len(links), len(robot.cameras), robot.cameras[0]
-        self.robot, self.learn = robot, learn
+        self.robot, self.learn, self.isotropic = robot, learn, isotropic
         self.shape = PictureShape(len(robot.actuated), views, camera.height, camera.width)
         self.optics = Optics(background="background" in learn)
         self.register_buffer("links", torch.tensor(links, dtype=torch.int32))
@@ -137,7 +141,8 @@ class Ellipsoids(nn.Module):
 
     def flat(self) -> Tensor:
         """The parameters in the layout of edgekin.models.body."""
-        ellipsoids = torch.cat([self.centre, self.log_radius, self.rotation, self.sharpness, self.opacity], dim=1)
+        radius = self.log_radius.mean(dim=1, keepdim=True).expand(-1, 3) if self.isotropic else self.log_radius
+        ellipsoids = torch.cat([self.centre, radius, self.rotation, self.sharpness, self.opacity], dim=1)
         parts = [ellipsoids.flatten(), self.chain.flatten(), self.camera.flatten()]
         return torch.cat([*parts, self.background.flatten()] if self.optics.background else parts)
 
@@ -254,6 +259,11 @@ def usual_length(robot: RobotSpec) -> float:
     return float(np.median(lengths)) if lengths else 0.1
 
 
+def is_variant(size: str) -> bool:
+    """Tell whether `build` takes a size that is not in SIZES."""
+    return size.endswith(ISOTROPIC) and size.removesuffix(ISOTROPIC) in SIZES
+
+
 def build(plan: Plan) -> Ellipsoids:
     """Return a body model whose ellipsoids are scattered about the lines from joint to joint.
 
@@ -263,9 +273,9 @@ def build(plan: Plan) -> Ellipsoids:
     robot = plan.robot
     if robot is None:
         raise ConfigError("k3dgs needs the robot's kinematic chain", "Build it with the RobotSpec")
-    parts = parts_of(robot)
-    links = [part for part in parts for _ in range(PER_PART[plan.size])]
-    model = Ellipsoids(robot, links, plan.learn)
+    parts, size = parts_of(robot), plan.size.removesuffix(ISOTROPIC)
+    links = [part for part in parts for _ in range(PER_PART[size])]
+    model = Ellipsoids(robot, links, plan.learn, isotropic=size != plan.size)
     length = usual_length(robot)
     ends = {part: [j.origin[:3, 3] for j in robot.joints if j.parent == part] or [np.zeros(3)] for part in parts}
     with torch.no_grad():

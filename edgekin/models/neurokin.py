@@ -11,6 +11,7 @@ Size published: the layers of the published network, for comparison. Source: its
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,9 @@ WIDTHS = {
     "l": Widths((192, 192), 12, (32, 16)),
 }
 SIZES = (*WIDTHS, "published")
+#: Any other widths, for ablations: units of the MLP, channels of the map, channels between the convolutions.
+MAX_UNITS = 4096
+_VARIANT = re.compile(r"(\d+(?:x\d+)*)-(\d+)-(\d+(?:x\d+)*|none)")
 LEARNS: tuple[str, ...] = ()
 
 
@@ -127,11 +131,27 @@ def _published(shape: PictureShape) -> list[nn.Module]:
     return [*layers, nn.Conv2d(8, shape.n_views, 1)]
 
 
+def widths_of(size: str) -> Widths | None:
+    """Return the widths of a compact size, named or spelled out as in 128x128-8-8; None for anything else."""
+    found = _VARIANT.fullmatch(size)
+    if found is None:
+        return WIDTHS.get(size)
+    hidden, cell, convs = (tuple(int(n) for n in part.split("x") if n != "none") for part in found.groups())
+    return Widths(hidden, cell[0], convs) if all(0 < n <= MAX_UNITS for n in (*hidden, *cell, *convs)) else None
+
+
+def is_variant(size: str) -> bool:
+    """Tell whether `build` takes a size that is not in SIZES."""
+    return widths_of(size) is not None
+
+
 def build(plan: Plan) -> Decoder:
     """Return a decoder with fresh weights."""
     if plan.size == "published":
         return Decoder(plan.shape, _published(plan.shape))
-    decoder = Decoder(plan.shape, _compact(WIDTHS[plan.size], plan.shape))
+    widths = widths_of(plan.size)
+    assert widths is not None  # the registry has asked
+    decoder = Decoder(plan.shape, _compact(widths, plan.shape))
     last = [m for m in decoder.layers if isinstance(m, nn.Conv2d)][-1]
     assert last.bias is not None
     nn.init.constant_(last.bias, math.log(PRIOR / (1 - PRIOR)))

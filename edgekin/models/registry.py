@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from edgekin.robot.spec import RobotSpec
 
 #: name -> the module that makes it. A module has SIZES and LEARNS (names), `build(Plan) -> nn.Module`, and where its
-#: choice of what to learn depends on the data, `default_learn(mean_image) -> names`. The network is (B, J) rad ->
+#: choice of what to learn depends on the data, `default_learn(mean_image) -> names`; where it builds sizes that have no
+#: name, for ablations, `is_variant(size) -> bool`. The network is (B, J) rad ->
 #: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining.
 MODELS = {"neurokin": "edgekin.models.neurokin", "k3dgs": "edgekin.models.k3dgs"}
 
@@ -115,6 +116,11 @@ def model_sizes(name: str) -> tuple[str, ...]:
     return tuple(_module(name).SIZES)
 
 
+def _has_size(module: Any, size: str) -> bool:
+    variant = getattr(module, "is_variant", None)
+    return size in module.SIZES or (variant is not None and bool(variant(size)))
+
+
 def can_learn(name: str) -> tuple[str, ...]:
     """Return what a model can learn besides what it always learns."""
     return tuple(_module(name).LEARNS)
@@ -145,7 +151,7 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0, robot:
     from edgekin.models.self_model import SelfModel
 
     module = _module(name)
-    if size not in module.SIZES:
+    if not _has_size(module, size):
         raise ConfigError(f"model {name} has no size {size!r}", f"Use one of: {', '.join(module.SIZES)}")
     unknown = sorted(set(learn) - set(module.LEARNS))
     if unknown:

@@ -170,8 +170,18 @@ class Trainer:
     def _batch(self, index: torch.Tensor) -> Batch:
         """The samples of this step, for a network that says itself what training minimises."""
         rows, data = index.cpu().numpy(), self.data
-        return Batch(rows, self.joint_pos[index], data.packed[rows], None if data.depth is None else data.depth[rows],
+        return Batch(rows, self._joints(index), data.packed[rows], None if data.depth is None else data.depth[rows],
                      np.random.default_rng((self.config.seed, self.progress.step)))
+
+    def _joints(self, index: torch.Tensor) -> torch.Tensor:
+        """The joint angles of a batch, with the noise that was asked for: of a seed of its own in every step."""
+        import torch
+
+        q, sigma = self.joint_pos[index], self.config.angle_noise_rad
+        if sigma == 0.0:
+            return q
+        noise = np.random.default_rng((self.config.seed, self.progress.step, 1)).normal(0.0, sigma, q.shape)
+        return q + torch.as_tensor(noise, dtype=q.dtype, device=q.device)
 
     def _losses_of(self, index: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
         """What a batch costs, for the curve, and what is minimised: a decoder's has a penalty besides."""
@@ -180,7 +190,7 @@ class Trainer:
             return loss, loss
         assert self.masks is not None
         with self._features() as features:
-            logits = self.network(self.joint_pos[index])
+            logits = self.network(self._joints(index))
         loss = silhouette_loss(logits, self.masks[index].float())
         return loss, loss + range_penalty(logits, features)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +42,7 @@ class TrainConfig:
     seed: int = 0  # of data, weights and order
     batch: int = 16  # samples a step
     learning_rate: float = 1e-2  # peak of Adam's
+    angle_noise_rad: float = 0.0  # standard deviation of what is added to the joint angles, anew in every step
     device: str = "auto"  # auto | cpu | cuda
     name: str | None = None  # of the run; None: robot, protocol and time
 
@@ -63,7 +67,8 @@ class TrainConfig:
                 ("samples", self.samples, 2, MAX_SAMPLES), ("test_samples", self.test_samples, 1, MAX_SAMPLES),
                 ("budget_s", self.budget_s, 0.1, 1e6), ("steps", self.steps, 1, 10**9),
                 ("seed", self.seed, 0, 2**31 - 1),
-                ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0)):
+                ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0),
+                ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)):
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{what} is {value}, expected {low:g} to {high:g}", f"Correct {what}")
         return self
@@ -90,8 +95,21 @@ class TrainConfig:
         return f"{plain}-{kind}-{stamp}"
 
 
+_RUNS: ContextVar[Path | None] = ContextVar("runs", default=None)
+
+
 def runs_folder() -> Path:
-    """Return the folder of the runs: $EDGEKIN_RUNS or ./runs."""
+    """Return the folder of the runs: that of `runs_under`, else $EDGEKIN_RUNS or ./runs."""
     import os
 
-    return Path(os.environ.get("EDGEKIN_RUNS") or "runs")
+    return _RUNS.get() or Path(os.environ.get("EDGEKIN_RUNS") or "runs")
+
+
+@contextmanager
+def runs_under(folder: Path) -> Iterator[None]:
+    """Keep the runs of a block in a folder of their own."""
+    before = _RUNS.set(folder)
+    try:
+        yield
+    finally:
+        _RUNS.reset(before)

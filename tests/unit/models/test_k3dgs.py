@@ -45,6 +45,25 @@ def test_only_what_is_learned_is_a_parameter(robot):
     assert model_of(robot, ("background",)).parameters == plain + 32 * 30
 
 
+def test_the_isotropic_variant_has_balls_and_learns_their_radii(robot, tmp_path):
+    model = model_of(robot, size="s-isotropic")
+    with torch.no_grad():
+        model.module.log_radius[:, 0] += 0.3
+    graph = to_graph(model)
+    radii = graph.parameters[: 12 * len(graph.links)].reshape(-1, 12)[:, 3:6]
+    assert np.allclose(radii, radii[:, :1])
+    assert np.allclose(radii, model.module.log_radius.detach().numpy().mean(axis=1, keepdims=True), atol=1e-6)
+    loss = model.module(torch.zeros(1, model.shape.n_joints)).sum()
+    loss.backward()
+    gradient = model.module.log_radius.grad
+    assert gradient.abs().sum() > 0
+    assert torch.allclose(gradient, gradient[:, :1].expand(-1, 3))
+    (tmp_path / "m.safetensors").write_bytes(model.to_bytes())
+    assert np.array_equal(to_graph(load_model(tmp_path / "m.safetensors", robot)).parameters, graph.parameters)
+    with pytest.raises(ConfigError, match="no size 'x-isotropic'"):
+        model_of(robot, size="x-isotropic")
+
+
 def test_twin_and_robot_agree_on_where_links_are(robot):
     from edgekin.models import body_reference
 

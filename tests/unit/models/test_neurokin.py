@@ -45,6 +45,17 @@ def test_a_compact_size_keeps_to_its_arithmetic(size, budget):
     assert count(build_model("neurokin", size, PictureShape(7, 1, 100, 100)).graph())[1] <= budget
 
 
+def test_widths_can_be_spelled_out():
+    shape = PictureShape(4, 1, 24, 24)
+    named, spelled = (build_model("neurokin", size, shape, seed=2) for size in ("s", "96x96-4-8"))
+    assert all(torch.equal(a, b) for a, b in zip(named.module.parameters(), spelled.module.parameters(), strict=True))
+    plain = build_model("neurokin", "32-2-none", shape)
+    assert [type(layer).__name__ for layer in plain.module.layers].count("Conv2d") == 1
+    for wrong in ("32-2", "0-2-none", "32x-2-8", "99999-2-8"):
+        with pytest.raises(ConfigError, match="no size"):
+            build_model("neurokin", wrong, shape)
+
+
 def test_the_seed_alone_decides_the_first_weights():
     shape = PictureShape(2, 1, 16, 16)
     before = torch.random.get_rng_state()

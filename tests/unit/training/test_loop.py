@@ -76,6 +76,22 @@ def test_an_interrupted_training_resumes_to_the_same_weights(config, split, tmp_
     np.testing.assert_allclose([p[2] for p in trainer.progress.loss], [p[2] for p in whole.progress.loss], rtol=1e-6)
 
 
+def test_angle_noise_is_drawn_anew_in_every_step_and_repeats_with_the_seed(config, split):
+    torch.set_num_threads(1)
+    noisy = replace(config, steps=8, angle_noise_rad=0.05).validated()
+    trainer = Trainer(build_model("neurokin", "s", SHAPE), split, noisy, None)
+    index = torch.arange(400)
+    first = trainer._joints(index) - trainer.joint_pos
+    assert first.std().item() == pytest.approx(0.05, rel=0.1)
+    assert torch.allclose(first, trainer._joints(index) - trainer.joint_pos)
+    trainer.progress.step += 1
+    assert not torch.allclose(first, trainer._joints(index) - trainer.joint_pos)
+    same = [weights(trained(noisy, split)[0]) for _ in range(2)]
+    plain = weights(trained(replace(noisy, angle_noise_rad=0.0), split)[0])
+    assert all(np.array_equal(same[0][name], same[1][name]) for name in plain)
+    assert not all(np.array_equal(same[0][name], plain[name]) for name in plain)
+
+
 def test_a_time_budget_goes_on_where_it_stood(config, split, tmp_path):
     budget = replace(config, steps=None, budget_s=0.6)
     trainer = Trainer(build_model("neurokin", "s", SHAPE), split, budget, tmp_path)
