@@ -123,6 +123,20 @@ def compile_run(run: Run, config: CompileConfig, progress: Progress = lambda sta
     return _Compiler(run, config.validated(), progress).compile()
 
 
+def compile_product(run: Run, config: CompileConfig,
+                    progress: Progress = lambda stage, share: None) -> tuple[Product, Parity]:
+    """Return what a run compiles to at the precision asked for, held against the gate, without making a bundle of it.
+
+    Raises:
+        GateMissed, ConfigError, DataError: as compile_run.
+    """
+    compiler = _Compiler(run, config.validated(), progress)
+    compiler.prepare()
+    if config.precision == "int8":
+        return compiler.int8()[0]
+    return compiler.fp16() if config.precision == "fp16" else compiler.fp32()
+
+
 class _Compiler:
     """One compilation: the stages in order, and what they share."""
 

@@ -116,9 +116,12 @@ def model_sizes(name: str) -> tuple[str, ...]:
     return tuple(_module(name).SIZES)
 
 
-def _has_size(module: Any, size: str) -> bool:
+def check_size(name: str, size: str) -> None:
+    """Check that a model comes in a size, named or spelled out; raises ConfigError where it does not."""
+    module = _module(name)
     variant = getattr(module, "is_variant", None)
-    return size in module.SIZES or (variant is not None and bool(variant(size)))
+    if size not in module.SIZES and not (variant is not None and variant(size)):
+        raise ConfigError(f"model {name} has no size {size!r}", f"Use one of: {', '.join(module.SIZES)}")
 
 
 def can_learn(name: str) -> tuple[str, ...]:
@@ -151,8 +154,7 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0, robot:
     from edgekin.models.self_model import SelfModel
 
     module = _module(name)
-    if not _has_size(module, size):
-        raise ConfigError(f"model {name} has no size {size!r}", f"Use one of: {', '.join(module.SIZES)}")
+    check_size(name, size)
     unknown = sorted(set(learn) - set(module.LEARNS))
     if unknown:
         raise ConfigError(f"model {name} cannot learn {unknown[0]!r}",

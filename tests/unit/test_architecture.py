@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "models": BASE | {"robot", "sim"},
     "training": BASE | {"robot", "sim", "models"},
     "quantization": BASE | {"robot", "sim", "models", "training"},
+    "report": {"errors", "output"},
+    "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report"},
     "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle"},
 }
 HEAVY = {
@@ -36,6 +38,7 @@ HEAVY = {
     "pycuda",
     "matplotlib",
     "PIL",
+    "jinja2",
     "scipy",
 }
 #: torch is what these modules are made of; their package's __init__ must not import them.

@@ -1,0 +1,141 @@
+"""The pieces of a comparison on disk: each finished training is a file, so that what was interrupted goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgekin.comparison.plan import Piece
+from edgekin.errors import ConfigError, EdgekinError
+from edgekin.machine import revision
+from edgekin.output import write_json
+from edgekin.robot import robot_sha256
+from edgekin.training.run import Run, load_run
+from edgekin.training.settings import runs_under
+from edgekin.training.train import resume, train
+
+PIECES, RUNS, STATE = "pieces", "runs", "state.json"
+SCHEMA = "edgekin.compare-state/1"
+
+#: (stage, share of it that is done)
+Report = Callable[[str, float], None]
+
+
+class Store:
+    """The folder of a comparison.
+
+    Args:
+        folder: made where it is missing.
+        identity: what a comparison must share with the one in the folder to go on with it.
+        force: begin again whatever lies there.
+
+    Raises:
+        ConfigError: the folder holds another comparison, or something else, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], force: bool) -> None:
+        self.folder = folder
+        if (folder / STATE).is_file():
+            self._agree(identity, force)
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder} exists and holds no comparison", "Choose another --out")
+        try:
+            (folder / PIECES).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot write into {folder}: {error.strerror}", "Choose another --out") from error
+        write_json(folder / STATE, {"schema": SCHEMA, **identity})
+
+    def _agree(self, identity: dict[str, Any], force: bool) -> None:
+        found = read_object(self.folder / STATE)
+        if force:
+            for part in (PIECES, RUNS):
+                shutil.rmtree(self.folder / part, ignore_errors=True)
+            return
+        for key, value in identity.items():
+            if found.get(key) != value:
+                raise ConfigError(f"{self.folder} holds a comparison with {key} {found.get(key)}, not {value}",
+                                  "Choose another --out, or begin again with --force")
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return a finished piece, or None; one that cannot be read counts as not done."""
+        try:
+            return read_object(self.folder / PIECES / f"{key}.json")
+        except ConfigError:
+            return None
+
+    def write(self, key: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Keep a finished piece and return it."""
+        write_json(self.folder / PIECES / f"{key}.json", content)
+        return content
+
+    def trained(self, piece: Piece, report: Report) -> dict[str, Any]:
+        """Return the metrics of a piece (schema edgekin.train/1), trained now, gone on with, or found done.
+
+        Raises:
+            KeyboardInterrupt: interrupted; the same call later goes on from the last checkpoint.
+        """
+        done = self.read(piece.key)
+        if done is not None and (not piece.row or self.run(piece) is not None):
+            return done
+        with runs_under(self.folder / RUNS):
+            metrics = self._trained(piece, report)
+        if not piece.row:  # scores are all that is wanted
+            shutil.rmtree(self.folder / RUNS / piece.key, ignore_errors=True)
+        return self.write(piece.key, metrics)
+
+    def _trained(self, piece: Piece, report: Report) -> dict[str, Any]:
+        """Within `runs_under`: finish what was begun, else begin."""
+        try:
+            begun = load_run(piece.key, finished=False)
+            return begun.metrics if begun.finished else resume(piece.key, report).metrics
+        except EdgekinError:  # not begun, or damaged
+            return train(piece.config, force=True, report=report).metrics
+
+    def run(self, piece: Piece) -> Run | None:
+        """Return the finished run of a row, or None."""
+        try:
+            return load_run(self.folder / RUNS / piece.key)
+        except EdgekinError:
+            return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object; raises ConfigError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", "Begin again with --force") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no JSON object", "Begin again with --force")
+    return content
+
+
+def given_run(model: str, path: str, robot: str, sha256: str) -> Run:
+    """Return a finished run that is to stand for a model.
+
+    Args:
+        model: a key of edgekin.models.MODELS.
+        path: its folder or name.
+        robot: the name of the comparison's robot.
+        sha256: and its hash.
+
+    Raises:
+        ConfigError: no finished run, of another model, or of another robot or camera.
+    """
+    run = load_run(path)
+    found = run.config.get("model", {}).get("name")
+    if found != model:
+        raise ConfigError(f"run {run.path} is of model {found}, not {model}", f"Give --run {found}={path}")
+    if robot_sha256(run.robot) != sha256:
+        raise ConfigError(f"run {run.path} is of another robot or camera ({run.robot.name}) than {robot}",
+                          "Compare on the robot that it was trained for")
+    return run
+
+
+def provenance(parts: list[dict[str, Any]]) -> list[str]:
+    """Return the revisions that the parts of a result were made at, this one last."""
+    here = revision()
+    return [*sorted({str(p["revision"]) for p in parts if p.get("revision")} - {here}), here]
