@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
-@click.option("--model", help="neurokin or k3dgs.  [default: neurokin]")
+@click.option("--model", help="neurokin, resneurokin-d or k3dgs.  [default: neurokin]")
 @click.option("--size", help="s, m, l, or neurokin's published.  [default: m]")
 @click.option("--learn", metavar="WHAT",
               help="k3dgs: background, camera, chain, by commas; '' for none.  [default: what the pictures ask for]")
+@click.option("--depth", is_flag=True, default=None,
+              help="k3dgs: score depth, too. resneurokin-d always learns it.")
 @click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
               help="Which samples; without it, uniform with 8,000 of them (beyond 5 joints 24,000).")
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
@@ -102,6 +104,13 @@ class _Bars:
         self.progress.stop()
 
 
+def _cells(score: dict[str, Any], depth: bool) -> list[str]:
+    """PSNR, IoU and, where the data have it, depth error as a table shows them."""
+    error = score.get("depth_mae_m")
+    return [f"{score['psnr_db']:.2f}", f"{score['iou']:.4f}", *(["-" if error is None else f"{1e3 * error:.1f}"]
+                                                                if depth else [])]
+
+
 def _show(result: TrainResult) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -112,11 +121,12 @@ def _show(result: TrainResult) -> None:
     whole = m.get("whole_test")
     for first, part in (("first ", m), ("", whole)) if whole else (("", m),):
         table = Table(title=f"{about}, {first}{part['n_test']:,} test samples")
-        for heading in ("", "PSNR dB", "IoU"):
+        depth = "depth_mae_m" in part
+        for heading in ("", "PSNR dB", "IoU", "depth error mm")[: 4 if depth else 3]:
             table.add_column(heading, justify="left" if not heading else "right")
-        table.add_row("[bold]model[/]", f"[bold]{part['psnr_db']:.2f}[/]", f"[bold]{part['iou']:.4f}[/]")
+        table.add_row("[bold]model[/]", *(f"[bold]{cell}[/]" for cell in _cells(part, depth)))
         for name, floor in part["floors"].items():
-            table.add_row(f"floor: {name.replace('_', ' ')}", f"{floor['psnr_db']:.2f}", f"{floor['iou']:.4f}")
+            table.add_row(f"floor: {name.replace('_', ' ')}", *_cells(floor, depth))
         console.print(table)
     console.print(f"{m['parameters']:,} parameters, {m['macs']:,} MACs; {m['steps']:,} steps in "
                   f"{m['train_seconds']:.0f} s on {m['device']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,14 @@ def predict(blob: bytes, joint_pos: Float) -> Logits:
 
     with Engine.open(blob) as engine:
         return engine.predict(joint_pos)
+
+
+def predict_depth(blob: bytes, joint_pos: Float) -> Logits:
+    """Return the depth (N, V, H, W) m that the native engine gives for (N, J) joint angles in rad."""
+    from edgekin.runtime.engine import Engine
+
+    with Engine.open(blob) as engine:
+        return engine.predict_depth(joint_pos)
 
 
 def predict_int8(quantized: QuantGraph, joint_pos: Float) -> Logits:
@@ -59,6 +68,10 @@ def body_product(graph: BodyGraph, encoding: str) -> Product:
     return Product(encoding, {WEIGHTS: blob}, WEIGHTS, partial(predict, blob), answers, partial(open_frame, blob), {})
 
 
+def _depth(graph: Graph, blob: bytes) -> Callable[[Float], Logits] | None:
+    return partial(predict_depth, blob) if graph.depth else None
+
+
 class NativeTarget:
     """The C engines of engines/native."""
 
@@ -78,7 +91,7 @@ class NativeTarget:
 
         blob, onnx = write_weights(graph), export_onnx(graph)
         return Product("fp32", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob), answers,
-                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)})
+                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)}, _depth(graph, blob))
 
     def fp16(self, graph: Graph) -> Product:
         """Raise ConfigError: CPUs without FP16 arithmetic would only convert back."""
@@ -91,4 +104,4 @@ class NativeTarget:
         blob, onnx = write_weights(quantized), export_onnx(graph, OnnxOptions(scales=calibration.scales))
         return Product("int8", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob),
                        lambda q: known_answers_bytes(q, logits_int8=forward_int8(quantized, q)),
-                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)})
+                       partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)}, _depth(graph, blob))

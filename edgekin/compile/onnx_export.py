@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError, MissingExtra
-from edgekin.models.graph import Graph, Layer
+from edgekin.models.graph import DepthHead, Graph, Layer
 from edgekin.models.reference import shapes
 from edgekin.quantization.affine import Q_MAX, channel_scales, quantize
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: sin and cos lie in [-1, 1]: the scale that docs/formats.md fixes for them.
 SINCOS_SCALE = 1.0 / Q_MAX
 
-INPUT, OUTPUT = "joints", "logits"
+INPUT, OUTPUT, DEPTH = "joints", "logits", "depth"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def export_onnx(graph: Graph, options: OnnxOptions | None = None) -> bytes:
         options: the flavour; FP32 at opset 17 by default.
 
     Returns:
-        A ModelProto with input `joints` (1, J) float32 and output `logits` (1, V, H, W) float32.
+        A ModelProto with input `joints` (1, J) float32 and output `logits` (1, V, H, W) float32; where the graph has a
+        depth head, also `depth` of that shape, m.
 
     Raises:
         ConfigError: options that contradict each other, or a layer without its scale.
@@ -218,18 +219,32 @@ class _Builder:
         inputs = [self.constant(f"{layer.name}_{key}", np.array(value, np.int64)) for key, value in values.items()]
         self.step("Slice", [self.tensor, *inputs], layer)
 
+    def split_heads(self, depth: DepthHead, maps: str) -> None:
+        """Cut the last layer's maps into logits and depth in m; in FP32, where half a millimetre is left of FP16."""
+        ends = (0, self.graph.n_views, 2 * self.graph.n_views)
+        cut = [self.constant(f"view_{end}", np.array([end], np.int64)) for end in ends]
+        axis = self.constant("view_axis", np.array([1], np.int64))
+        self.node("Slice", [maps, cut[0], cut[1], axis], OUTPUT)
+        numbers = self.node("Slice", [maps, cut[1], cut[2], axis], "depth_numbers")
+        scaled = self.node("Mul", [numbers, self.constant("depth_unit", np.array(depth.unit_m, np.float32))], "depth_m")
+        self.node("Add", [scaled, self.constant("depth_offset", np.array(depth.offset_m, np.float32))], DEPTH)
+
     def finish(self) -> onnx.ModelProto:
         """Return the model with its input and output."""
         from onnx import TensorProto, helper
 
-        if self.dtype is np.float16:
-            self.cast(True, OUTPUT)
-        else:
-            self.node("Identity", [self.tensor], OUTPUT)
         graph = self.graph
+        last = "maps" if graph.depth else OUTPUT
+        if self.dtype is np.float16:
+            self.cast(True, last)
+        else:
+            self.node("Identity", [self.tensor], last)
+        if graph.depth:
+            self.split_heads(graph.depth, last)
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, graph.n_joints])]
         shape = [1, graph.n_views, graph.height, graph.width]
-        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)]
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                   for name in ((OUTPUT, DEPTH) if graph.depth else (OUTPUT,))]
         body = helper.make_graph(self.nodes, "edgekin", inputs, outputs, initializer=self.initializers)
         opset = helper.make_opsetid("", self.options.opset)
         # IR 8 belongs to opset 17 and IR 9 to opset 19: what TensorRT 8.6 and ONNX Runtime 1.15 still read.
@@ -250,18 +265,19 @@ def open_session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(model: bytes, joint_pos: NDArray[Any]) -> NDArray[np.float32]:
+def run_onnx(model: bytes, joint_pos: NDArray[Any], output: str = OUTPUT) -> NDArray[np.float32]:
     """Run a model of `export_onnx` in ONNX Runtime on one CPU thread.
 
     Args:
         model: the serialized model.
         joint_pos: (N, J) rad.
+        output: `logits`, or `depth` of a model that has it.
 
     Returns:
-        (N, V, H, W) float32 logits.
+        (N, V, H, W) float32 logits, or m.
     """
     session = open_session(model)
     joints = np.ascontiguousarray(joint_pos, np.float32)
-    frames = [session.run([OUTPUT], {INPUT: joints[i : i + 1]})[0] for i in range(len(joints))]
-    logits: NDArray[np.float32] = np.concatenate(frames)
-    return logits
+    frames = [session.run([output], {INPUT: joints[i : i + 1]})[0] for i in range(len(joints))]
+    pictures: NDArray[np.float32] = np.concatenate(frames)
+    return pictures

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.bundle import ONNX, known_answers_bytes
-from edgekin.compile.onnx_export import INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
+from edgekin.compile.onnx_export import DEPTH, INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Product
 from edgekin.errors import ConfigError
 from edgekin.models.body_graph import BodyGraph
@@ -39,7 +39,7 @@ class OnnxTarget:
 
     name = "onnx"
 
-    def _product(self, precision: str, files: dict[str, bytes]) -> Product:
+    def _product(self, graph: Graph, precision: str, files: dict[str, bytes]) -> Product:
         model = files[ONNX]
 
         def answers(poses: Float) -> bytes:
@@ -48,7 +48,9 @@ class OnnxTarget:
             return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
 
         beside = {name: partial(run_onnx, other) for name, other in files.items() if name != ONNX}
-        return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside)
+        depth = partial(run_onnx, model, output=DEPTH) if graph.depth else None
+        return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside,
+                       depth)
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Raise ConfigError: ONNX has no operator that draws ellipsoids."""
@@ -57,14 +59,14 @@ class OnnxTarget:
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""
-        return self._product("fp32", {ONNX: export_onnx(graph)})
+        return self._product(graph, "fp32", {ONNX: export_onnx(graph)})
 
     def fp16(self, graph: Graph) -> Product:
         """Compile with an FP16 body; inputs and outputs stay FP32."""
-        return self._product("fp16", {ONNX: export_onnx(graph, OnnxOptions(body="fp16", opset=19))})
+        return self._product(graph, "fp16", {ONNX: export_onnx(graph, OnnxOptions(body="fp16", opset=19))})
 
     def int8(self, graph: Graph, calibration: Calibration) -> Product:
         """Compile two Q/DQ files: FP32 around the int8 layers, and the strongly typed one with FP16 around them."""
         weak = export_onnx(graph, OnnxOptions(scales=calibration.scales))
         strong = export_onnx(graph, OnnxOptions(scales=calibration.scales, body="fp16", opset=19))
-        return self._product("int8", {ONNX: weak, STRONG: strong})
+        return self._product(graph, "int8", {ONNX: weak, STRONG: strong})

@@ -23,10 +23,20 @@ class Parity:
     psnr_db: float  # of the product
     psnr_fp32_db: float  # of the torch model
     n: int  # test samples
+    depth_mae_m: float | None = None  # of the product on robot pixels, where it has a depth head
+    depth_mae_fp32_m: float | None = None  # of the torch model
 
     def core(self) -> dict[str, float]:
         """Return the part that the JSON calls parity."""
-        return {key: asdict(self)[key] for key in ("psnr_loss_db", "iou_vs_fp32", "max_abs_error")}
+        names = ("psnr_loss_db", "iou_vs_fp32", "max_abs_error", "depth_mae_m", "depth_mae_fp32_m")
+        return {key: value for key in names if (value := asdict(self)[key]) is not None}
+
+    @property
+    def depth_loss_m(self) -> float:
+        """How much farther from the truth the product's depth is than the torch model's, m; 0 without depth."""
+        if self.depth_mae_m is None or self.depth_mae_fp32_m is None:
+            return 0.0
+        return self.depth_mae_m - self.depth_mae_fp32_m
 
 
 def compare(expected: Logits, logits: Logits, masks: NDArray[np.bool_]) -> Parity:

@@ -23,6 +23,7 @@ from edgekin.machine import describe, revision
 from edgekin.models.body_graph import BodyGraph
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
+from edgekin.training.metrics import depth_mae_m
 
 if TYPE_CHECKING:
     from edgekin.training.run import Run
@@ -32,6 +33,9 @@ TARGETS: dict[str, Callable[[], Target]] = {"native": NativeTarget, "onnx": Onnx
 
 #: Poses whose logits every load must reproduce.
 KNOWN_ANSWERS_COUNT = 16
+
+#: The mean depth error may grow by so much: a step of int8 is a few millimetres, and their errors average out.
+MAX_DEPTH_LOSS_M = 0.002
 
 #: Test samples for the ONNX beside a native bundle; ONNX Runtime takes milliseconds a frame for the larger sizes.
 _BESIDE_SAMPLES = 256
@@ -187,13 +191,20 @@ class _Compiler:
                                         source if config.profile.poses == "train" else "scrambled Sobol points")
 
     def parity(self, product: Product) -> Parity:
-        return compare(self.expected, product.predict(self.test.joint_pos), self.masks)
+        parity = compare(self.expected, product.predict(self.test.joint_pos), self.masks)
+        truth = self.test.depth
+        if product.depth is None or truth is None:
+            return parity
+        before, after = self.run.self_model.depth(self.test.joint_pos), product.depth(self.test.joint_pos)
+        return replace(parity, depth_mae_m=depth_mae_m(after, truth), depth_mae_fp32_m=depth_mae_m(before, truth))
 
     def miss(self, product: Product, parity: Parity) -> str:
         """Say what misses the gate: the product itself or a file beside it; empty where nothing does."""
         limit = self.config.max_psnr_loss_db
         if not parity.psnr_loss_db <= limit:
             return f"{product.precision} loses {parity.psnr_loss_db:.3f} dB"
+        if not parity.depth_loss_m <= MAX_DEPTH_LOSS_M:
+            return f"{product.precision} loses {1e3 * parity.depth_loss_m:.1f} mm of depth"
         n = min(_BESIDE_SAMPLES, len(self.test))
         for name, predict in product.beside.items():
             beside = compare(self.expected[:n], predict(self.test.joint_pos[:n]), self.masks[:n])

@@ -31,6 +31,7 @@ class Product:
     known_answers: Callable[[Float], bytes]  # (K, J) rad -> content of known_answers.npz
     open_frame: Callable[[], Frame]  # opens it for timing, batch 1
     beside: Mapping[str, Callable[[Float], Logits]]  # other files that the parity gate must see: name -> predict
+    depth: Callable[[Float], Logits] | None = None  # (N, J) rad -> (N, V, H, W) m, where the network has a depth head
 
     @property
     def weight_bytes(self) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekin.compile.body_weights import body_block
 from edgekin.errors import BundleError, ConfigError
 from edgekin.models.body_graph import BodyGraph
-from edgekin.models.graph import Graph, Layer
+from edgekin.models.graph import DepthHead, Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization.qgraph import QuantGraph, QuantLayer
 from edgekin.runtime.engine import KINDS, PRECISIONS
@@ -28,7 +28,7 @@ KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 #: What the engines accept (engines/native/model.h): attribute -> largest value.
 LIMITS = {"kernel": 15, "stride": 8, "pad": 15, "factor": 16}
 MAX_LAYERS, MAX_SIDE, MAX_ELEMENTS = 64, 4096, 1 << 22
-_HEADER = struct.Struct("<4s7IQI20x")
+_HEADER = struct.Struct("<4s7IQII2f8x")
 _LAYER = struct.Struct("<12I2f2I6Q16x")
 
 
@@ -45,6 +45,7 @@ class WeightHeader:
     n_layers: int
     file_bytes: int
     crc32: int  # of the whole file with this field zero
+    depth: DepthHead | None  # how the maps behind the logits mean depth
 
 
 class _Blocks:
@@ -97,7 +98,7 @@ def _sizes(graph: Graph | QuantGraph) -> list[Shape]:
     if isinstance(graph, Graph):
         return shapes(graph)
     layers = tuple(Layer(q.kind, q.name, q.attrs, q.weight, q.bias) for q in graph.layers)  # type: ignore[arg-type]
-    return shapes(Graph(graph.n_joints, graph.n_views, graph.height, graph.width, layers))
+    return shapes(Graph(graph.n_joints, graph.n_views, graph.height, graph.width, layers, graph.depth))
 
 
 def write_body(graph: BodyGraph, encoding: str = "fp32") -> bytes:
@@ -129,16 +130,18 @@ def write_weights(graph: Graph | QuantGraph) -> bytes:
     layers: tuple[Layer | QuantLayer, ...] = graph.layers
     table = [_layer_record(layer, sizes[i], sizes[i + 1], blocks) for i, layer in enumerate(layers)]
     size = (graph.n_joints, graph.n_views, graph.height, graph.width)
-    return _file(int(isinstance(graph, QuantGraph)), size, table, blocks)
+    return _file(int(isinstance(graph, QuantGraph)), size, table, blocks, graph.depth)
 
 
-def _file(precision: int, size: tuple[int, int, int, int], table: list[bytes], blocks: _Blocks) -> bytes:
+def _file(precision: int, size: tuple[int, int, int, int], table: list[bytes], blocks: _Blocks,
+          depth: DepthHead | None = None) -> bytes:
     """Head, layer table and blocks, under one checksum; size: joints, views, height, width."""
     total = blocks.start + len(blocks.data)
     fields = (MAGIC, VERSION, precision, *size, len(table), total)
     body = b"".join(table) + bytes(blocks.data)
-    crc = zlib.crc32(body, zlib.crc32(_HEADER.pack(*fields, 0)))
-    return _HEADER.pack(*fields, crc) + body
+    head = (size[1], depth.offset_m, depth.unit_m) if depth else (0, 0.0, 0.0)
+    crc = zlib.crc32(body, zlib.crc32(_HEADER.pack(*fields, 0, *head)))
+    return _HEADER.pack(*fields, crc, *head) + body
 
 
 def read_header(blob: bytes) -> WeightHeader:
@@ -153,10 +156,11 @@ def read_header(blob: bytes) -> WeightHeader:
     _, version, precision, *rest = _HEADER.unpack(blob[:HEADER_BYTES])
     if version != VERSION:
         raise BundleError(f"the weight file has version {version}, expected {VERSION}", "Run: edgekin compile")
-    n_joints, n_views, height, width, n_layers, file_bytes, crc = rest
+    n_joints, n_views, height, width, n_layers, file_bytes, crc, n_depth, offset, unit = rest
     if file_bytes != len(blob) or precision >= len(PRECISIONS):
         raise BundleError(f"the weight file has {len(blob)} bytes, its head says {file_bytes}", "Run: edgekin compile")
     zeroed = blob[:CRC_OFFSET] + b"\0\0\0\0" + blob[CRC_OFFSET + 4 :]
     if zlib.crc32(zeroed) != crc:
         raise BundleError("the weight file was changed: its checksum does not match", "Run: edgekin compile")
-    return WeightHeader(version, PRECISIONS[precision], n_joints, n_views, height, width, n_layers, file_bytes, crc)
+    return WeightHeader(version, PRECISIONS[precision], n_joints, n_views, height, width, n_layers, file_bytes, crc,
+                        DepthHead(offset, unit) if n_depth else None)

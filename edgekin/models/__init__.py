@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from edgekin.models.registry import MODELS, PictureShape, build_model, can_learn, default_learn, model_sizes, to_graph
+from edgekin.models.registry import (
+    MODELS,
+    PictureShape,
+    build_model,
+    can_learn,
+    default_learn,
+    may_have_depth,
+    model_sizes,
+    needs_depth,
+    to_graph,
+)
 from edgekin.models.self_model import SelfModel, load_model
 
 __all__ = ["MODELS", "PictureShape", "SelfModel", "build_model", "can_learn", "default_learn", "load_model",
-           "model_sizes", "to_graph"]
+           "may_have_depth", "model_sizes", "needs_depth", "to_graph"]

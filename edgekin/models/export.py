@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _numpy(tensor: Any) -> F32:
+def numpy_of(tensor: Any) -> F32:
+    """Return a tensor as a float32 array."""
     return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
@@ -98,7 +99,7 @@ def sequential_graph(module: nn.Module) -> Graph:
         last = layers[-1] if layers else None
         if weighted is not None:
             kind, attrs = weighted
-            layers.append(Layer(kind, name(kind), {**attrs, "relu": False}, _numpy(step.weight), _numpy(step.bias)))
+            layers.append(Layer(kind, name(kind), {**attrs, "relu": False}, numpy_of(step.weight), numpy_of(step.bias)))
         elif isinstance(step, nn.BatchNorm1d | nn.BatchNorm2d) and last is not None and last.weight is not None:
             layers[-1] = _fold(last, step)
         elif isinstance(step, nn.ReLU) and last is not None:

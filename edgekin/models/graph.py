@@ -1,7 +1,8 @@
 """A trained decoder as a flat list of layers with numpy weights: what training hands to everything after it.
 
 The graph is sequential and inference-only: batch normalisation is folded, dropout gone. Activations are laid out as
-(channels, height, width), row-major, as in torch. The last layer yields logits (views, height, width).
+(channels, height, width), row-major, as in torch. The last layer yields logits (views, height, width), and
+depth behind them where there is a head for it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,25 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class DepthHead:
+    """How the numbers behind the logits mean depth: m = offset_m + unit_m * number."""
+
+    offset_m: float
+    unit_m: float
+
+
+@dataclass(frozen=True)
 class Graph:
-    """A whole decoder: joints (J,) rad -> logits (V, H, W)."""
+    """A whole decoder: joints (J,) rad -> logits (V, H, W); with a depth head (2V, H, W), depth behind the logits."""
 
     n_joints: int
     n_views: int
     height: int  # px
     width: int  # px
     layers: tuple[Layer, ...]
+    depth: DepthHead | None = None
+
+    @property
+    def n_maps(self) -> int:
+        """Pictures that the last layer yields: logits, and depth where there is a head for it."""
+        return self.n_views * (2 if self.depth else 1)

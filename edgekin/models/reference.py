@@ -187,8 +187,8 @@ def shapes(graph: Graph) -> list[Shape]:
         sizes.append(_shape(layer, sizes[-1]))
         if min(sizes[-1]) < 1:
             raise ConfigError(f"layer {layer.name} yields the empty shape {sizes[-1]}")
-    if sizes[-1] != (graph.n_views, graph.height, graph.width):
-        raise ConfigError(f"the graph yields {sizes[-1]}, expected {(graph.n_views, graph.height, graph.width)}")
+    if sizes[-1] != (graph.n_maps, graph.height, graph.width):
+        raise ConfigError(f"the graph yields {sizes[-1]}, expected {(graph.n_maps, graph.height, graph.width)}")
     return sizes
 
 
@@ -221,14 +221,38 @@ def forward(graph: Graph, q: Array) -> F32:
     Raises:
         ConfigError: the graph is inconsistent, or q has another number of joints.
     """
+    return maps(graph, q)[:, : graph.n_views]
+
+
+def depth(graph: Graph, q: Array) -> F32:
+    """Return the depth (N, V, H, W) float32 m of a graph that has a head for it; raises ConfigError for others."""
+    if graph.depth is None:
+        raise ConfigError("the graph has no depth head", "Train with --model resneurokin-d")
+    numbers = maps(graph, q)[:, graph.n_views :]
+    return np.asarray(np.float32(graph.depth.offset_m) + np.float32(graph.depth.unit_m) * numbers, dtype=np.float32)
+
+
+def maps(graph: Graph, q: Array) -> F32:
+    """Return all that the last layer yields.
+
+    Args:
+        graph: the decoder.
+        q: (N, J) rad.
+
+    Returns:
+        (N, graph.n_maps, H, W) float32: logits, then the depth head's numbers.
+
+    Raises:
+        ConfigError: the graph is inconsistent, or q has another number of joints.
+    """
     shapes(graph)
     q = np.asarray(q, dtype=np.float32)
     if q.ndim != 2 or q.shape[1] != graph.n_joints:
         raise ConfigError(f"joint angles have the shape {q.shape}, expected (N, {graph.n_joints})")
-    out = np.empty((len(q), graph.n_views, graph.height, graph.width), dtype=np.float32)
+    out = np.empty((len(q), graph.n_maps, graph.height, graph.width), dtype=np.float32)
     for i in range(0, len(q), CHUNK):
-        *_, (_, logits) = activations(graph, q[i : i + CHUNK])
-        out[i : i + CHUNK] = logits
+        *_, (_, last) = activations(graph, q[i : i + CHUNK])
+        out[i : i + CHUNK] = last
     return out
 
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 #: name -> the module that makes it. A module has SIZES and LEARNS (names), `build(Plan) -> nn.Module`, and where its
 #: choice of what to learn depends on the data, `default_learn(mean_image) -> names`; where it builds sizes that have no
 #: name, for ablations, `is_variant(size) -> bool`. The network is (B, J) rad ->
-#: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining.
-MODELS = {"neurokin": "edgekin.models.neurokin", "k3dgs": "edgekin.models.k3dgs"}
+#: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining, one that predicts depth HasDepth. A
+#: module that learns depth and so cannot do without it in its data has NEEDS_DEPTH, one that knows it anyway HAS_DEPTH.
+MODELS = {"neurokin": "edgekin.models.neurokin", "resneurokin-d": "edgekin.models.resneurokin_d",
+          "k3dgs": "edgekin.models.k3dgs"}
 
 MAX_JOINTS, MAX_VIEWS, MAX_SIZE_PX = 16, 4, 4096  # the first two as in engines/include/edgekin.h
 
@@ -96,8 +98,16 @@ class OwnTraining(Protocol):
 class HasGraph(Protocol):
     """A network that is no sequence of layers and says itself what it compiles to."""
 
-    def graph(self) -> BodyGraph:
+    def graph(self) -> Graph | BodyGraph:
         """Return it as plain numbers."""
+
+
+@runtime_checkable
+class HasDepth(Protocol):
+    """A network that predicts depth besides silhouettes."""
+
+    def both(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and depth in m, each (B, V, H, W), of q (B, J) rad; depth means something on robot pixels."""
 
 
 def _module(name: str) -> Any:
@@ -122,6 +132,17 @@ def check_size(name: str, size: str) -> None:
     variant = getattr(module, "is_variant", None)
     if size not in module.SIZES and not (variant is not None and variant(size)):
         raise ConfigError(f"model {name} has no size {size!r}", f"Use one of: {', '.join(module.SIZES)}")
+
+
+def needs_depth(name: str) -> bool:
+    """Tell whether a model learns from depth pictures."""
+    return bool(getattr(_module(name), "NEEDS_DEPTH", False))
+
+
+def may_have_depth(name: str) -> bool:
+    """Tell whether a model predicts depth besides silhouettes."""
+    module = _module(name)
+    return bool(getattr(module, "NEEDS_DEPTH", False) or getattr(module, "HAS_DEPTH", False))
 
 
 def can_learn(name: str) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError, MissingExtra
-from edgekin.models.registry import PictureShape, build_model, to_graph
+from edgekin.models.registry import HasDepth, PictureShape, build_model, to_graph
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
 
     from edgekin.models.body_graph import BodyGraph
     from edgekin.models.graph import Graph
@@ -59,6 +61,32 @@ class SelfModel:
         Returns:
             (N, V, H, W) float32 probability that a pixel shows the robot.
         """
+        return self._evaluated(lambda q: self.module(q).sigmoid(), joint_pos)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether it predicts depth, too."""
+        return isinstance(self.module, HasDepth)
+
+    def depth(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Predict depth along the cameras' axes.
+
+        Args:
+            joint_pos: (N, J) rad.
+
+        Returns:
+            (N, V, H, W) float32 m; it means something where the robot is.
+
+        Raises:
+            ConfigError: this model predicts silhouettes alone.
+        """
+        network = self.module
+        if not isinstance(network, HasDepth):
+            raise ConfigError(f"model {self.name} predicts silhouettes, not depth", "Train with --model resneurokin-d")
+        return self._evaluated(lambda q: network.both(q)[1], joint_pos)
+
+    def _evaluated(self, function: Callable[[Tensor], Tensor], joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Pictures (N, V, H, W) of a function of (B, J) angles, chunk by chunk, in evaluation mode."""
         import torch
 
         device = next(self.module.parameters()).device
@@ -66,7 +94,7 @@ class SelfModel:
         training = self.module.training
         self.module.eval()
         with torch.no_grad():
-            parts = [self.module(batch).sigmoid().cpu().numpy() for batch in torch.split(angles, CHUNK)]
+            parts = [function(batch).cpu().numpy() for batch in torch.split(angles, CHUNK)]
         self.module.train(training)
         empty = np.zeros((0, self.shape.n_views, self.shape.height, self.shape.width), np.float32)
         return np.concatenate(parts) if parts else empty

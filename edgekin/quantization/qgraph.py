@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
-from edgekin.models.graph import Graph, Layer
+from edgekin.models.graph import DepthHead, Graph, Layer
 from edgekin.models.reference import CHUNK, conv, convt, pixel_shuffle, resize_taps, shapes, sincos
 
 Array = NDArray[Any]
@@ -54,6 +54,7 @@ class QuantGraph:
     height: int  # px
     width: int  # px
     layers: tuple[QuantLayer, ...] = field(default_factory=tuple)
+    depth: DepthHead | None = None  # as of the float graph; its numbers are in units of `out_scale`
 
     @property
     def out_scale(self) -> float:
@@ -175,7 +176,7 @@ def quantize_graph(graph: Graph, scales: dict[str, float],
                 raise ConfigError(f"layer {layer.name} has the output scale {out}, expected a positive number")
             layers.append(QuantLayer(layer.kind, layer.name, dict(layer.attrs), scale, out))
         scale = out
-    return QuantGraph(graph.n_joints, graph.n_views, graph.height, graph.width, tuple(layers))
+    return QuantGraph(graph.n_joints, graph.n_views, graph.height, graph.width, tuple(layers), graph.depth)
 
 
 def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int32], shift: int, relu: bool) -> I8:
@@ -242,5 +243,5 @@ def forward_int8(graph: QuantGraph, q: Array) -> I8:
         x: Array = q[i : i + CHUNK]
         for layer in graph.layers:
             x = _step(layer, x)
-        out[i : i + CHUNK] = x
+        out[i : i + CHUNK] = x[:, : graph.n_views]
     return out

@@ -31,6 +31,7 @@ class EngineInfo:
     precision: str  # fp32 | int8
     isa: str  # the instruction set chosen, never auto
     n_layers: int
+    n_depth: int  # depth pictures: n_views or 0
     parameters: int
     macs: int  # multiply-accumulates of one frame
     weight_bytes: int  # of the weight file
@@ -102,7 +103,7 @@ class Engine:
         i = ffi.new("ek_engine_info *")
         check(lib.ek_engine_describe(self._handle, i), "cannot describe the engine")
         return EngineInfo(i.n_joints, i.n_views, i.height, i.width, PRECISIONS[i.precision], ISAS[i.isa], i.n_layers,
-                          i.parameters, i.macs, i.weight_bytes, i.arena_bytes)
+                          i.n_depth, i.parameters, i.macs, i.weight_bytes, i.arena_bytes)
 
     @property
     def handle(self) -> Any:
@@ -135,6 +136,17 @@ class Engine:
         """Return the last prediction (V, H, W) float32, natural-log odds."""
         out = np.empty(self.shape, dtype=np.float32)
         check(lib.ek_engine_logits(self.handle, ffi.cast("float *", ffi.from_buffer(out))), "cannot read the logits")
+        return out
+
+    def depth(self) -> NDArray[np.float32]:
+        """Return the last prediction's depth (V, H, W) float32 m, where the robot is.
+
+        Raises:
+            RuntimeFault: the network has no depth head.
+        """
+        out = np.empty(self.shape, dtype=np.float32)
+        status = lib.ek_engine_depth(self.handle, ffi.cast("float *", ffi.from_buffer(out)))
+        check(status, "cannot read depth", "Train with --model resneurokin-d")
         return out
 
     def logits_int8(self) -> tuple[NDArray[np.int8], float]:
@@ -179,6 +191,14 @@ class Engine:
         for frame, joints in zip(out, q, strict=True):
             self.run(joints)
             frame[:] = self.logits()
+        return out
+
+    def predict_depth(self, q: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the depth (N, V, H, W) float32 m for joint angles q (N, J) rad; raises RuntimeFault without a head."""
+        out = np.empty((len(q), *self.shape), dtype=np.float32)
+        for frame, joints in zip(out, q, strict=True):
+            self.run(joints)
+            frame[:] = self.depth()
         return out
 
     def close(self) -> None:

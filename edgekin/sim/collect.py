@@ -50,12 +50,20 @@ def describe(spec: RobotSpec, joint_pos: NDArray[np.float64], seed: int, excitat
             "coverage": {j.name: round(float(c), 4) for j, c in zip(spec.actuated, shares, strict=True)}, **more}
 
 
-def uniform_dataset(spec: RobotSpec, n: int, seed: int) -> Dataset:
-    """Return n scrambled-Sobol poses over the full limits, rendered where they are: no dynamics, no noise."""
+def uniform_dataset(spec: RobotSpec, n: int, seed: int, depth: bool = False) -> Dataset:
+    """Return n scrambled-Sobol poses over the full limits, rendered where they are: no dynamics, no noise.
+
+    Args:
+        spec: the robot and its cameras.
+        n: samples.
+        seed: of the poses.
+        depth: keep metric depth, too.
+    """
     q = sobol(n, spec.limits, seed)
     with Renderer(spec) as renderer:
         packed = renderer.masks(q)
-    data = Dataset(q, packed, spec.cameras[0].width, describe(spec, q, seed, "sobol", physics=False))
+        distances = renderer.depth(q) if depth else None
+    data = Dataset(q, packed, spec.cameras[0].width, describe(spec, q, seed, "sobol", physics=False), distances)
     check_dataset(data, "the rendered data")
     return data
 

@@ -16,6 +16,7 @@ from edgekin.sim.bullet import GRAVITY, import_pybullet
 from edgekin.sim.collect import describe
 from edgekin.sim.dataset import Dataset, check_dataset, load_dataset, pack_masks, save_dataset
 from edgekin.sim.excitation import published_commands
+from edgekin.sim.renderer import Renderer
 
 SAMPLES, N_TRAIN = 2000, 1600
 STEPS, FORCE, NEAR, FAR, THRESHOLD = 50, 100.0, 0.1, 100.0, 240.0
@@ -41,8 +42,8 @@ def _scene(bullet: Any, client: int, spec: RobotSpec) -> int:
 
 
 def _pictures(spec: RobotSpec, targets: NDArray[np.float64],
-              progress: Callable[[int, int], None] | None) -> NDArray[np.bool_]:
-    """Return (N, 1, H, W) masks: whatever is darker than the threshold, the ground's checkerboard included."""
+              progress: Callable[[int, int], None] | None) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return (N, 1, H, W) masks, whatever is darker than the threshold, ground included; and (N, 4) rad, measured."""
     bullet = import_pybullet()
     client = bullet.connect(bullet.DIRECT)
     try:
@@ -50,12 +51,14 @@ def _pictures(spec: RobotSpec, targets: NDArray[np.float64],
         view = bullet.computeViewMatrix((1, 0, 0), (0, 0, 0), (0, 0, 1))
         projection = bullet.computeProjectionMatrixFOV(FOV_DEG, 1.0, NEAR, FAR)
         masks = np.empty((len(targets), 1, SIZE_PX, SIZE_PX), dtype=np.bool_)
+        measured = np.empty(targets.shape)
         for row, target in enumerate(targets):
             for joint, angle in enumerate(target):
                 bullet.setJointMotorControl2(arm, joint, bullet.POSITION_CONTROL, targetPosition=float(angle),
                                              force=FORCE, physicsClientId=client)
             for _ in range(STEPS):
                 bullet.stepSimulation(physicsClientId=client)
+            measured[row] = [bullet.getJointState(arm, joint, client)[0] for joint in range(len(target))]
             picture = bullet.getCameraImage(SIZE_PX, SIZE_PX, view, projection, shadow=0,
                                             renderer=bullet.ER_TINY_RENDERER, physicsClientId=client)[2]
             rgb = np.asarray(picture, dtype=np.uint8).reshape(SIZE_PX, SIZE_PX, 4)[..., :3]
@@ -64,11 +67,11 @@ def _pictures(spec: RobotSpec, targets: NDArray[np.float64],
                 progress(row + 1, len(targets))
     finally:
         bullet.disconnect(client)
-    return masks
+    return masks, measured
 
 
 def published_dataset(urdf: str, cache: Path | None = None, samples: int = SAMPLES,
-                      progress: Callable[[int, int], None] | None = None) -> Dataset:
+                      progress: Callable[[int, int], None] | None = None, depth: bool = False) -> Dataset:
     """Make (or read from the cache) the data that the published numbers were measured on.
 
     Args:
@@ -76,6 +79,7 @@ def published_dataset(urdf: str, cache: Path | None = None, samples: int = SAMPL
         cache: a .npz that is read where it exists and written where not.
         samples: in time order; the published split takes the first 1,600 of 2,000 for training.
         progress: called with (samples done, samples in all).
+        depth: keep the robot's metric depth, too, at the measured angles; the ground has none.
 
     Returns:
         joint_pos: the *commanded* angles, rad; masks with the ground in them.
@@ -92,11 +96,17 @@ def published_dataset(urdf: str, cache: Path | None = None, samples: int = SAMPL
     if cache is not None and cache.exists():
         try:
             data = load_dataset(cache)
-            if len(data) == samples and data.meta["robot_sha256"] == meta["robot_sha256"]:
+            complete = len(data) == samples and (data.depth is not None or not depth)
+            if complete and data.meta["robot_sha256"] == meta["robot_sha256"]:
                 return data
         except DataError:
             pass  # made again below
-    data = Dataset(targets, pack_masks(_pictures(spec, targets, progress)), SIZE_PX, meta)
+    masks, measured = _pictures(spec, targets, progress)
+    distances = None
+    if depth:
+        with Renderer(spec) as renderer:
+            distances = renderer.depth(measured)
+    data = Dataset(targets, pack_masks(masks), SIZE_PX, meta, distances)
     check_dataset(data, "the published data")
     if cache is not None:
         save_dataset(data, cache, force=True)

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.errors import ConfigError, DataError
-from edgekin.models.registry import Batch, OwnTraining
+from edgekin.models.registry import Batch, HasDepth, OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
-from edgekin.training.losses import range_penalty, silhouette_loss
+from edgekin.training.losses import depth_loss, range_penalty, silhouette_loss
 from edgekin.training.metrics import score
 from edgekin.training.settings import TrainConfig
 
@@ -189,10 +189,21 @@ class Trainer:
             loss = self.network.training_loss(self._batch(index), share)
             return loss, loss
         assert self.masks is not None
+        q = self._joints(index)
+        truth, network = self._depth(index), self.network
         with self._features() as features:
-            logits = self.network(self._joints(index))
+            logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, self.masks[index].float())
-        return loss, loss + range_penalty(logits, features)
+        total = loss + range_penalty(logits, features)
+        return loss, total if truth is None or depth is None else total + depth_loss(depth, truth)
+
+    def _depth(self, index: torch.Tensor) -> torch.Tensor | None:
+        """The depth pictures of a batch, where the data have them."""
+        import torch
+
+        if self.data.depth is None:
+            return None
+        return torch.as_tensor(self.data.depth[index.cpu().numpy()], device=self.device)
 
     def _step(self) -> None:
         import torch

@@ -13,6 +13,8 @@ SMOOTHING = 1e-4
 #: Log-odds beyond the smoothed targets' 9.2, and hidden values a few times their usual size, buy nothing.
 LOGIT_LIMIT, FEATURE_LIMIT = 10.0, 12.0
 RANGE_WEIGHT = 1e-3
+#: Of the depth loss beside the silhouettes': a metre of error on every robot pixel weighs as much as so many nats.
+DEPTH_WEIGHT = 10.0
 
 
 def silhouette_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -26,6 +28,18 @@ def silhouette_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
     target = mask.clamp(SMOOTHING, 1.0 - SMOOTHING)
     return functional.binary_cross_entropy_with_logits(logits, target)
+
+
+def depth_loss(depth: Tensor, truth: Tensor) -> Tensor:
+    """Return DEPTH_WEIGHT times the absolute error on robot pixels, per pixel of the picture.
+
+    Args:
+        depth: (B, V, H, W) m.
+        truth: (B, V, H, W) m, +inf off the robot: nothing is asked there.
+    """
+    seen = truth.isfinite()
+    miss = (depth - truth.where(seen, depth.detach())).abs()
+    return DEPTH_WEIGHT * (miss * seen).mean()
 
 
 def range_penalty(logits: Tensor, features: list[Tensor]) -> Tensor:

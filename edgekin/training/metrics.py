@@ -22,10 +22,11 @@ class Score:
 
     psnr_db: float  # mean of -10 log10(MSE + 1e-8), soft prediction against binary mask
     iou: float  # mean of intersection / union at probability 0.5; 1 where both are empty
+    depth_mae_m: float | None = None  # mean absolute error over all robot pixels; None where there is no depth
 
     def to_json(self) -> dict[str, float]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready; without depth where there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def _flat(images: Images) -> Images:
@@ -66,6 +67,25 @@ def iou(prediction: Images, mask: Images) -> NDArray[np.float64]:
     p, y = _flat(prediction) > 0.5, _flat(mask).astype(bool)
     both, either = np.sum(p & y, axis=1), np.sum(p | y, axis=1)
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+
+
+def depth_mae_m(prediction: Images, truth: Images) -> float | None:
+    """Return the mean absolute error of depth over all robot pixels, m; None where no picture shows the robot.
+
+    Args:
+        prediction: (N, V, H, W) m.
+        truth: (N, V, H, W) m, +inf off the robot.
+
+    Raises:
+        DataError: the shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise DataError(f"predicted depth {prediction.shape} and depth {truth.shape} differ in shape",
+                        "Use data of the robot and cameras that the model was trained on")
+    seen = np.isfinite(truth)
+    if not seen.any():
+        return None
+    return float(np.mean(np.abs(prediction[seen].astype(np.float64) - truth[seen])))
 
 
 def score(prediction: Images, mask: Images) -> Score:

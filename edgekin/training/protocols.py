@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edgekin.errors import DataError
+from edgekin.errors import ConfigError, DataError
+from edgekin.models import may_have_depth, needs_depth
 from edgekin.robot import RobotSpec, load_robot, published_options, robot_sha256
 from edgekin.sim.dataset import Dataset, load_dataset, split_blocks, split_chronological, take
 from edgekin.training.loop import Split
@@ -43,6 +44,8 @@ def prepare(config: TrainConfig, report: Report | None = None) -> tuple[RobotSpe
         RobotError, ConfigError: the robot cannot be used.
         DataError: the samples cannot be made, read or split.
     """
+    if config.depth and not may_have_depth(config.model):
+        raise ConfigError(f"model {config.model} predicts silhouettes, not depth", "Use --model resneurokin-d")
     spec = load_robot(config.robot, published_options() if config.protocol == "published" else None)
     if config.data is not None:
         split = _from_file(config, spec)
@@ -56,6 +59,11 @@ def prepare(config: TrainConfig, report: Report | None = None) -> tuple[RobotSpe
     return spec, Split(_labelled(split.train, name, "train"), _labelled(split.test, name, "test"))
 
 
+def wants_depth(config: TrainConfig) -> bool:
+    """Tell whether the samples of a training have depth."""
+    return config.depth or needs_depth(config.model)
+
+
 def _labelled(data: Dataset, protocol: str, part: str) -> Dataset:
     return replace(data, meta={**data.meta, "protocol": protocol, "split": part, "samples": len(data)})
 
@@ -65,8 +73,9 @@ def _uniform(config: TrainConfig, spec: RobotSpec) -> Split:
 
     plain = PLAIN_SAMPLES if len(spec.actuated) <= FEW_JOINTS else MANY_JOINTS_SAMPLES
     n = config.samples or (PROTOCOL_SAMPLES if config.protocol else plain)
-    return Split(uniform_dataset(spec, n, config.seed),
-                 uniform_dataset(spec, config.test_samples, config.seed + TEST_SEED_OFFSET))
+    depth = wants_depth(config)
+    return Split(uniform_dataset(spec, n, config.seed, depth),
+                 uniform_dataset(spec, config.test_samples, config.seed + TEST_SEED_OFFSET, depth))
 
 
 def _lorenz(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Split:
@@ -75,7 +84,8 @@ def _lorenz(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Spli
 
     n = config.samples or PROTOCOL_SAMPLES
     whole = int((n + 2 * GAP * BLOCKS) / (1.0 - TEST_SHARE)) + 1
-    data = collect(CollectOptions(spec, samples=whole, excitation="lorenz", seed=config.seed),
+    data = collect(CollectOptions(spec, samples=whole, excitation="lorenz", seed=config.seed,
+                                  depth=wants_depth(config)),
                    progress=_progress(report, "collecting"))
     train, test = split_blocks(data, TEST_SHARE, BLOCKS, GAP)
     return Split(take(train, slice(0, n)), test)
@@ -84,7 +94,8 @@ def _lorenz(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Spli
 def _published(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Split:
     from edgekin.sim.published import published_dataset
 
-    data = published_dataset(config.robot, samples=PUBLISHED_SAMPLES, progress=_progress(report, "collecting"))
+    data = published_dataset(config.robot, samples=PUBLISHED_SAMPLES, progress=_progress(report, "collecting"),
+                             depth=wants_depth(config))
     train, test = split_chronological(data, PUBLISHED_TRAIN)
     return Split(train if config.samples is None else take(train, slice(0, config.samples)), test)
 
@@ -97,6 +108,10 @@ def _from_file(config: TrainConfig, spec: RobotSpec) -> Split:
     assert config.data is not None
     data = load_dataset(Path(config.data))
     check_fits(data, spec, config.data)
+    if wants_depth(config) and data.depth is None:
+        raise DataError(f"dataset {config.data} has no depth, which {config.model} learns from" if not config.depth
+                        else f"dataset {config.data} has no depth to score",
+                        "Collect it with edgekin collect --depth")
     if data.meta.get("excitation") == "sobol":
         n_train = int(len(data) * (1.0 - TEST_SHARE))
         train, test = split_chronological(data, n_train)

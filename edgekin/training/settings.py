@@ -40,6 +40,7 @@ class TrainConfig:
     budget_s: float | None = None  # seconds of training; None: see with_budget
     steps: int | None = None  # optimiser steps instead of a time budget: repeatable to the bit on one machine
     seed: int = 0  # of data, weights and order
+    depth: bool = False  # depth pictures for a model that can predict depth without learning it
     batch: int = 16  # samples a step
     learning_rate: float = 1e-2  # peak of Adam's
     angle_noise_rad: float = 0.0  # standard deviation of what is added to the joint angles, anew in every step

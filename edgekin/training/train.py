@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekin.errors import ConfigError, MissingExtra
@@ -17,7 +17,7 @@ from edgekin.sim.dataset import Dataset, take
 from edgekin.training.curves import curves_png
 from edgekin.training.floors import floors, mean_image
 from edgekin.training.loop import CHECKPOINT, Split, Trainer, threads_for
-from edgekin.training.metrics import score
+from edgekin.training.metrics import depth_mae_m, score
 from edgekin.training.protocols import prepare
 from edgekin.training.run import (
     CURVES,
@@ -151,5 +151,8 @@ def _beside_floors(model: SelfModel, split: Split, test: Dataset) -> dict[str, A
 
 
 def score_model(model: SelfModel, data: Dataset) -> dict[str, float]:
-    """Return psnr_db and iou of a model on a dataset."""
-    return score(model.probabilities(data.joint_pos), data.masks).to_json()
+    """Return psnr_db and iou of a model on a dataset, and depth_mae_m where both have depth."""
+    found = score(model.probabilities(data.joint_pos), data.masks)
+    if data.depth is not None and model.has_depth:
+        found = replace(found, depth_mae_m=depth_mae_m(model.depth(data.joint_pos), data.depth))
+    return found.to_json()

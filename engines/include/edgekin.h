@@ -93,8 +93,8 @@ typedef struct ek_engine ek_engine; /* one network with its arena; not shared be
 
 typedef struct {
   int n_joints, n_views, height, width;
-  int precision, isa; /* isa: the one chosen, never AUTO */
-  int n_layers;
+  int precision, isa;    /* isa: the one chosen, never AUTO */
+  int n_layers, n_depth; /* n_depth: n_views where the network has a depth head, else 0 */
   int64_t parameters, macs, weight_bytes, arena_bytes;
 } ek_engine_info;
 
@@ -124,6 +124,8 @@ int ek_engine_run(ek_engine *engine, const float *joints);
 int ek_engine_logits(const ek_engine *engine, float *logits);
 /* INT8 engines only: the integer logits (n_views, height, width) and their scale. */
 int ek_engine_logits_int8(const ek_engine *engine, int8_t *logits, float *scale);
+/* depth (n_views, height, width) m along each camera's z, where the robot is; only of networks with a depth head. */
+int ek_engine_depth(const ek_engine *engine, float *depth);
 /* masks (n_views, height * row_bytes) bit-packed: the observation that the last run is compared with. */
 int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *score);
 /* blocks (n_views, ceil(height / EK_BLOCK), ceil(width / EK_BLOCK)): where the last score came from. */

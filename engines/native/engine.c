@@ -130,6 +130,7 @@ static const ek_kernels *kernels(int isa) {
 static int plan(ek_engine *e, const ek_model *m, int isa) {
   e->info = (ek_engine_info){.n_joints = m->n_joints,
                              .n_views = m->n_views,
+                             .n_depth = m->n_depth,
                              .height = m->height,
                              .width = m->width,
                              .precision = m->precision,
@@ -137,6 +138,7 @@ static int plan(ek_engine *e, const ek_model *m, int isa) {
                              .n_layers = m->n_layers,
                              .parameters = m->parameters,
                              .macs = m->macs};
+  e->depth_offset = m->depth_offset, e->depth_unit = m->depth_unit;
   e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
   if (m->layers[0].kind == EK_ELLIPSOIDS)
     return ek_plan_body(e, m, isa);
@@ -197,17 +199,38 @@ int ek_engine_run(ek_engine *e, const float *joints) {
   return EK_OK;
 }
 
+/* Elements of the logits. */
+static int64_t n_logits(const ek_engine *e) {
+  return (int64_t)e->info.n_views * e->info.height * e->info.width;
+}
+
+/* So many elements from a place of the last layer's maps on. */
+static void read_maps(const ek_engine *e, int64_t from, int64_t n, float *out) {
+  if (e->info.precision == EK_PRECISION_FP32)
+    memcpy(out, (const float *)e->logits.data + from, sizeof(float) * (size_t)n);
+  else
+    for (int64_t i = 0; i < n; i++)
+      out[i] = (float)((const int8_t *)e->logits.data)[from + i] * e->logit_scale;
+}
+
 int ek_engine_logits(const ek_engine *e, float *logits) {
   if (!e || !logits)
     return EK_E_ARGUMENT;
-  int64_t n = ek_elements(e->logits.shape);
   if (e->body)
     return ek_body_logits(e->body, logits);
-  if (e->info.precision == EK_PRECISION_FP32)
-    memcpy(logits, e->logits.data, sizeof(float) * (size_t)n);
-  else
-    for (int64_t i = 0; i < n; i++)
-      logits[i] = (float)((const int8_t *)e->logits.data)[i] * e->logit_scale;
+  read_maps(e, 0, n_logits(e), logits);
+  return EK_OK;
+}
+
+int ek_engine_depth(const ek_engine *e, float *depth) {
+  if (!e || !depth)
+    return EK_E_ARGUMENT;
+  if (!e->info.n_depth)
+    return EK_E_UNSUPPORTED;
+  int64_t n = n_logits(e);
+  read_maps(e, n, n, depth);
+  for (int64_t i = 0; i < n; i++)
+    depth[i] = e->depth_offset + e->depth_unit * depth[i];
   return EK_OK;
 }
 
@@ -216,7 +239,7 @@ int ek_engine_logits_int8(const ek_engine *e, int8_t *logits, float *scale) {
     return EK_E_ARGUMENT;
   if (e->info.precision != EK_PRECISION_INT8)
     return EK_E_UNSUPPORTED;
-  memcpy(logits, e->logits.data, (size_t)ek_elements(e->logits.shape));
+  memcpy(logits, e->logits.data, (size_t)n_logits(e));
   *scale = e->logit_scale;
   return EK_OK;
 }

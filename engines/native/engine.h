@@ -37,9 +37,10 @@ struct ek_engine {
   int16_t op_layer[EK_MAX_OPS]; /* the layer that an operation belongs to */
   ek_layer_info layers[EK_MAX_LAYERS];
   float joints[EK_MAX_JOINTS];
-  ek_map logits; /* planar (V, H, W), float or int8 */
+  ek_map logits; /* planar (V, H, W), float or int8; depth maps, where there are any, behind them */
   float logit_scale;
-  ek_body *body; /* a body model instead of a decoder, else NULL */
+  float depth_offset, depth_unit; /* of the maps behind the logits */
+  ek_body *body;                  /* a body model instead of a decoder, else NULL */
   ek_known known;
   /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
   int block_rows, block_columns;         /* of all views */

@@ -9,7 +9,7 @@
 #error "weight files are little-endian"
 #endif
 
-enum { HEADER = 64, RECORD = 128, CRC_AT = 40, VERSION = 1, ALIGN = 64 };
+enum { HEADER = 64, RECORD = 128, CRC_AT = 40, DEPTH_AT = 44, VERSION = 1, ALIGN = 64 };
 
 static uint32_t u32(const uint8_t *p) {
   uint32_t v;
@@ -239,7 +239,12 @@ static int read_header(const uint8_t *b, size_t bytes, ek_model *m) {
   if (read_int(b + 8, 0, 1, &m->precision) || read_int(b + 12, 1, EK_MAX_JOINTS, &m->n_joints) ||
       read_int(b + 16, 1, EK_MAX_VIEWS, &m->n_views) || read_int(b + 20, 1, EK_MAX_SIDE, &m->height) ||
       read_int(b + 24, 1, EK_MAX_SIDE, &m->width) || read_int(b + 28, 1, EK_MAX_LAYERS, &m->n_layers) ||
-      !all_zero(b + CRC_AT + 4, HEADER - CRC_AT - 4))
+      read_int(b + DEPTH_AT, 0, EK_MAX_VIEWS, &m->n_depth) || !all_zero(b + DEPTH_AT + 12, HEADER - DEPTH_AT - 12))
+    return EK_E_FORMAT;
+  memcpy(&m->depth_offset, b + DEPTH_AT + 4, 4), memcpy(&m->depth_unit, b + DEPTH_AT + 8, 4);
+  int plain = !m->n_depth && m->depth_offset == 0 && m->depth_unit == 0;
+  if (!plain &&
+      (m->n_depth != m->n_views || !(fabsf(m->depth_offset) < 1e6f && m->depth_unit > 0 && m->depth_unit < 1e6f)))
     return EK_E_FORMAT;
   return bytes - HEADER >= (size_t)m->n_layers * RECORD ? EK_OK : EK_E_FORMAT;
 }
@@ -274,6 +279,7 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
     scale = l->out_scale;
     count(m, l);
   }
-  ek_shape wanted = {m->n_views, m->height, m->width};
-  return same(shape, wanted) ? EK_OK : EK_E_FORMAT;
+  ek_shape wanted = {m->n_views + m->n_depth, m->height, m->width};
+  int body = m->layers[0].kind == EK_ELLIPSOIDS;
+  return same(shape, wanted) && !(body && m->n_depth) ? EK_OK : EK_E_FORMAT;
 }

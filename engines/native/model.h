@@ -48,6 +48,8 @@ typedef struct {
 
 typedef struct {
   int precision, n_joints, n_views, height, width, n_layers;
+  int n_depth;                    /* depth maps behind the logits: n_views or 0 */
+  float depth_offset, depth_unit; /* m = offset + unit * number */
   int64_t parameters, macs;
   ek_layer layers[EK_MAX_LAYERS];
 } ek_model;

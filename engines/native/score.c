@@ -202,7 +202,7 @@ int ek_score_prepare(ek_engine *e) {
 int ek_engine_score(const ek_engine *e, const uint8_t *masks, ek_score *score) {
   if (!e || !masks || !score)
     return EK_E_ARGUMENT;
-  ek_score s = {.n_pixels = (int32_t)ek_elements(e->logits.shape)};
+  ek_score s = {.n_pixels = (int32_t)(e->info.n_views * e->info.height * e->info.width)};
   if (e->info.precision == EK_PRECISION_INT8) {
     score_int8(e, masks);
     total_int8(e, &s);
