@@ -1,4 +1,4 @@
-"""Write the README's results and docs/engines.md from the recorded JSON: `python benchmarks/tables.py [--check]`."""
+"""Write the README's results, docs/engines.md and docs/models.md from the recorded JSON: `python benchmarks/tables.py [--check]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tables_models
 from tables_engines import PAGE, RESULTS, ROOT, rewritten, table
 
 BEGIN, END = "<!-- results: written by benchmarks/tables.py -->", "<!-- end of results -->"
@@ -90,6 +91,7 @@ def section() -> str:
             "",
             *realtime(cases),
             "",
+            *tables_models.readme(folder),
         ]
     return "\n".join(blocks).rstrip()
 
@@ -103,10 +105,12 @@ def main() -> int:
     made = f"{head}{BEGIN}\n{section()}\n{END}{tail}"
     check = "--check" in sys.argv
     engines_before, engines_made = rewritten(draw=not check)
+    models_before, models_made = tables_models.rewritten(draw=not check)
     if check:
-        return int(made != text or engines_made != engines_before)
+        return int(made != text or engines_made != engines_before or models_made != models_before)
     readme.write_text(made)
     PAGE.write_text(engines_made)
+    tables_models.PAGE.write_text(models_made)
     return 0
 
 

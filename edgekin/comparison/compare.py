@@ -90,7 +90,8 @@ class _Comparer:
         identity = {"robot": self.robot.name, "robot_sha256": self.sha256, **config.identity}
         self.store = Store(self.folder, identity, force)
         self.todo = [p for p in self.plan.pieces if not (p.row and p.label in self.given)]
-        self.total_s, self.done_s = sum(p.config.budget_s or 0.0 for p in self.todo) + self.preset.latency_s, 0.0
+        self.latency_s = self.preset.latency_s * min(1.0, config.budget)
+        self.total_s, self.done_s = sum(p.config.budget_s or 0.0 for p in self.todo) + self.latency_s, 0.0
 
     def _given(self, who: list[Contestant]) -> dict[str, Run]:
         by_name = {c.name: c for c in who}
@@ -160,10 +161,10 @@ class _Comparer:
 
     def measured(self, runs: dict[str, Run], split: Split) -> dict[str, Any]:
         """Bytes and times of every row: one piece, for engines are timed in turns with each other."""
-        preset, machine = self.preset, describe()
+        machine = describe()
         rows = {name: self.plan.rows[name].key if name not in self.given else
                 hashlib.sha256((run.path / "model.safetensors").read_bytes()).hexdigest() for name, run in runs.items()}
-        what = json.dumps([sorted(rows.items()), machine["cpu"], machine["cores"], preset.latency_s])
+        what = json.dumps([sorted(rows.items()), machine["cpu"], machine["cores"], self.latency_s])
         key = f"engines-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
         done = self.store.read(key)
         if done is not None:
@@ -173,8 +174,8 @@ class _Comparer:
             self.say(name, "compiling", number / len(runs))
             deployed[name] = deploy(run)
         predict = {f"{name}/{engine}": f for name, d in deployed.items() for engine, f in d.predict.items()}
-        times = time_in_turns(predict, split.test.joint_pos, Budget(preset.latency_s, preset.latency_frames),
-                              lambda share: self.say("all models", "timing", share, preset.latency_s))
+        times = time_in_turns(predict, split.test.joint_pos, Budget(self.latency_s, self.preset.latency_frames),
+                              lambda share: self.say("all models", "timing", share, self.latency_s))
         content = {name: {"bytes": d.weight_bytes, "native_precision": d.precision, "why_not": d.why_not,
                           "latency_us": {engine: times.get(f"{name}/{engine}") for engine in ENGINES}}
                    for name, d in deployed.items()}

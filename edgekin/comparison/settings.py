@@ -53,7 +53,7 @@ class CompareConfig:
     preset: str = "quick"  # a key of PRESETS
     models: tuple[str, ...] = ()  # of the contestants; empty: all
     runs: Mapping[str, str] = field(default_factory=dict)  # model -> a finished run that is taken for its row
-    budget: float = 1.0  # factor of every training's seconds
+    budget: float = 1.0  # factor of the seconds of every training, and below 1 of the timing
     seed: int = 0  # of samples, weights and order
     out: Path | None = None  # the folder; None: compare-<robot>-<preset> among the runs
 

@@ -49,7 +49,7 @@ def plotted(result: Json, name: str) -> Json:
             "seed": result["seed"], **part}
 
 
-def markdown(result: Json, names: list[str], where: str = "{}.png", level: int = 1) -> str:
+def markdown(result: Json, names: list[str], where: str = "{}.png", level: int = 1, title: str = "") -> str:
     """Return the Markdown page.
 
     Args:
@@ -57,9 +57,10 @@ def markdown(result: Json, names: list[str], where: str = "{}.png", level: int =
         names: of the plots there are.
         where: a plot's file, with its name for the braces.
         level: of the page's heading.
+        title: of the page; empty: the robot's name.
     """
-    head, title = "#" * level, f"Self-models of {result['robot']['name']}, compared"
-    lines = [f"{head} {title}", "", *_paragraphs(tables.about(result)), *tables.models(result).markdown(), ""]
+    head = "#" * level
+    lines = [f"{head} {title or _title(result)}", "", *_paragraphs(tables.about(result)), *tables.models(result).markdown(), ""]
     lines += [f"- {line}" for line in tables.why_not(result)] + [""]
     for name in names:
         heading, text = PLOTS[name]
@@ -72,6 +73,10 @@ def markdown(result: Json, names: list[str], where: str = "{}.png", level: int =
     lines += [f"{head}# Published beside measured", "", f"Published: {result['published']['what']}.", "",
               *tables.published(result).markdown(), "", *(f"- {line}" for line in result["published"]["caveats"]), ""]
     return "\n".join(lines)
+
+
+def _title(result: Json) -> str:
+    return f"Self-models of {result['robot']['name']}, compared"
 
 
 def _paragraphs(sentences: list[str]) -> list[str]:
@@ -93,7 +98,7 @@ def html(result: Json, pictures: dict[str, bytes]) -> str:
     figures = [{"name": name, "heading": PLOTS[name][0], "text": PLOTS[name][1],
                 "png": base64.b64encode(content).decode()} for name, content in pictures.items()]
     page: str = environment.get_template(TEMPLATE).render(
-        title=f"Self-models of {result['robot']['name']}, compared", about=tables.about(result),
+        title=_title(result), about=tables.about(result),
         models=tables.models(result), why_not=tables.why_not(result), figures=figures,
         efficiency=tables.data_efficiency(result), published=tables.published(result),
         ablations=[(part["question"], tables.ablation(part)) for part in result["ablations"]],

@@ -26,9 +26,9 @@ def fastest(row: Json) -> tuple[str, float] | None:
 
 def front(rows: list[Json]) -> list[tuple[float, float]]:
     """Return the (us, dB) points that no other is both faster and better than, from the fastest on."""
-    points = sorted((found[1], row["psnr_db"]) for row in rows if (found := fastest(row)) is not None)
+    points = [(found[1], row["psnr_db"]) for row in rows if (found := fastest(row)) is not None]
     kept: list[tuple[float, float]] = []
-    for us, db in points:
+    for us, db in sorted(points, key=lambda point: (point[0], -point[1])):
         if not kept or db > kept[-1][1]:
             kept.append((us, db))
     return kept
