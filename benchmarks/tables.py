@@ -1,4 +1,4 @@
-"""Write the README's results, docs/engines.md and docs/models.md from the recorded JSON: `python benchmarks/tables.py [--check]`."""
+"""Write the README's results and the pages of docs/ from the recorded JSON: `python benchmarks/tables.py [--check]`."""
 
 from __future__ import annotations
 

@@ -52,5 +52,6 @@ def readme(folder: Path) -> list[str]:
     lines: list[str] = []
     for name, result in recorded(folder).items():
         if result["protocol"]["preset"] == README_PRESET:
-            lines += [f"Models on {name} ([docs/models.md](docs/models.md)):", "", *tables.models(result).markdown(), ""]
+            about = f"Models on {name} ([docs/models.md](docs/models.md)):"
+            lines += [about, "", *tables.models(result).markdown(), ""]
     return lines

@@ -76,6 +76,20 @@ ABLATIONS = (
         Variant("32", {"size": "128x32-8-8"}),
         Variant("8", {"size": "128x8-8-8"}),
     )),
+    Ablation("depth head", "resneurokin-d", "Does learning depth help or hurt the silhouette?", (
+        Variant("depth learned", {}),
+        Variant("depth weighs 10 times", {"depth_weight": 10.0}),
+        Variant("depth not learned", {"depth_weight": 0.0}),
+    )),
+    Ablation("depth", "resneurokin-d", "How many residual blocks does the decoder need?", (
+        Variant("size m: 1 + 2 blocks", {}),
+        Variant("size l: 2 + 3 blocks, wider", {"size": "l"}),
+        Variant("size s: 1 + 1 blocks, narrower", {"size": "s"}),
+    )),
+    Ablation("curriculum", "ffksm", "What does the curriculum do: a centre crop first, robot pixels weighed?", (
+        Variant("with", {}),
+        Variant("without", {"size": "m-no-curriculum"}),
+    )),
     Ablation("anisotropy", "k3dgs", "What do ellipsoids add to balls, which the published method was reduced to?", (
         Variant("12 ellipsoids a part", {}),
         Variant("24 balls a part", {"size": "l-isotropic"}),

@@ -22,7 +22,7 @@ from edgekin.output import write_json
 from edgekin.report.page import write_report
 from edgekin.robot import RobotSpec, load_robot, robot_sha256
 from edgekin.training.loop import Split
-from edgekin.training.protocols import prepare
+from edgekin.training.protocols import prepare, wants_depth
 from edgekin.training.run import Run
 from edgekin.training.train import measure
 
@@ -137,8 +137,12 @@ class _Comparer:
     def split(self) -> Split:
         """The samples of the rows."""
         self.say("samples", "drawing", 0.0)
-        row = next(iter(self.plan.rows.values()))
-        return prepare(replace(row.config, name=None, model="neurokin", size="m"))[1]
+        return prepare(replace(self.first().config, name=None))[1]
+
+    def first(self) -> Piece:
+        """The row whose samples say most: one with depth, where there is one."""
+        rows = list(self.plan.rows.values())
+        return next((row for row in rows if wants_depth(row.config)), rows[0])
 
     def runs(self) -> dict[str, Run]:
         """The run of every row."""
@@ -187,7 +191,7 @@ class _Comparer:
                seen: dict[str, Any]) -> dict[str, Any]:
         rows = [self.row(name, piece, metrics[piece.key], measured["rows"][name])
                 for name, piece in self.plan.rows.items()]
-        first = metrics[next(iter(self.plan.rows.values())).key]
+        first = metrics[self.first().key]
         spec, camera, preset = self.robot, self.robot.cameras[0], self.preset
         result = {
             "schema": SCHEMA, "revision": revision(), "seed": self.config.seed, "machine": describe(),

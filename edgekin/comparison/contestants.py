@@ -34,6 +34,10 @@ class Contestant:
 
 
 _TABLE = (
+    Contestant("ffksm", "ffksm", "a field of density and visibility over points and joint angles, marched along rays",
+               full_s=2400.0, short_s=400.0),
+    Contestant("resneurokin-d", "resneurokin-d", "neurokin with residual blocks and a head for metric depth",
+               full_s=600.0, short_s=150.0),
     Contestant("k3dgs", "k3dgs", "soft ellipsoids on the kinematic chain, drawn by its cameras"),
     Contestant("neurokin", "neurokin", "joint angles to an MLP, a quarter-resolution map, 3x3 convolutions and a pixel "
                "shuffle"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgekin.compile.pipeline import CompileConfig, compile_product
 from edgekin.compile.product import Product
 from edgekin.errors import EdgekinError, GateMissed
+from edgekin.models import needs_depth
 
 if TYPE_CHECKING:
     from edgekin.training.run import Run
@@ -75,10 +76,12 @@ def _torch(run: Run) -> Predict:
     import torch
 
     module = run.model()
+    # A model that always predicts depth does so in every engine; others draw it by another path, which no engine has.
+    call: Any = module.both if needs_depth(run.self_model.name) else module
 
     def predict(joints: F32) -> object:
         with torch.inference_mode():
-            return module(torch.from_numpy(joints))
+            return call(torch.from_numpy(joints))
 
     return predict
 
@@ -88,16 +91,20 @@ def _onnxruntime(product: Product) -> Predict:
     from edgekin.compile.onnx_export import open_session
 
     session = open_session(product.files[product.main])
-    into, out = session.get_inputs()[0], session.get_outputs()[0]
-    joints_in, logits = np.zeros(into.shape, np.float32), np.zeros(out.shape, np.float32)
+    into = session.get_inputs()[0]
+    joints_in = np.zeros(into.shape, np.float32)
     binding = session.io_binding()
     binding.bind_input(into.name, "cpu", 0, np.float32, joints_in.shape, joints_in.ctypes.data)
-    binding.bind_output(out.name, "cpu", 0, np.float32, logits.shape, logits.ctypes.data)
+    pictures = []
+    for out in session.get_outputs():
+        picture = np.zeros(out.shape, np.float32)
+        binding.bind_output(out.name, "cpu", 0, np.float32, picture.shape, picture.ctypes.data)
+        pictures.append(picture)
 
     def predict(joints: F32) -> object:
         joints_in[:] = joints
         session.run_with_iobinding(binding)
-        return logits
+        return pictures
 
     return predict
 

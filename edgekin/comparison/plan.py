@@ -11,6 +11,7 @@ from typing import Any
 from edgekin.comparison.ablations import ABLATIONS, Ablation, Variant
 from edgekin.comparison.contestants import Contestant
 from edgekin.comparison.settings import CompareConfig, Preset
+from edgekin.models import may_have_depth
 from edgekin.robot.spec import RobotSpec
 from edgekin.training.settings import FEW_JOINTS, TrainConfig
 
@@ -71,7 +72,8 @@ class _Planner:
         budget = {} if "steps" in settings else {"budget_s": round(max(0.1, seconds * self.config.budget), 2)}
         made = TrainConfig(**{
             "robot": self.config.robot, "model": who.model, "protocol": "uniform", "samples": samples,
-            "test_samples": self.preset.test, "seed": self.config.seed, **who.settings, **budget, **settings})
+            "test_samples": self.preset.test, "seed": self.config.seed,
+            **({"depth": True} if row and may_have_depth(who.model) else {}), **who.settings, **budget, **settings})
         made = replace(made, batch=min(made.batch, samples))
         what = json.dumps([asdict(replace(made, robot="", name=None)), row, self.sha256], sort_keys=True)
         key = f"{who.name}-{samples}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"

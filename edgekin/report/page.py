@@ -60,7 +60,8 @@ def markdown(result: Json, names: list[str], where: str = "{}.png", level: int =
         title: of the page; empty: the robot's name.
     """
     head = "#" * level
-    lines = [f"{head} {title or _title(result)}", "", *_paragraphs(tables.about(result)), *tables.models(result).markdown(), ""]
+    lines = [f"{head} {title or _title(result)}", "", *_paragraphs(tables.about(result))]
+    lines += [*tables.models(result).markdown(), ""]
     lines += [f"- {line}" for line in tables.why_not(result)] + [""]
     for name in names:
         heading, text = PLOTS[name]

@@ -28,6 +28,10 @@ def _whole(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
+def _millimetres(value_m: float | None) -> str:
+    return NONE if value_m is None else f"{value_m * 1000:.1f}"
+
+
 def _times(found: Json | None) -> str:
     """p50 / p99 in us."""
     if found is None:
@@ -43,16 +47,15 @@ def models(result: Json) -> Table:
               *(f"{ENGINE_NAMES[e]} us" for e in ("torch", "onnxruntime", "native")), "trained s")
     rows = []
     for row in result["rows"]:
-        depth = row["depth_mae_m"]
         timed = (_times(row["latency_us"][e]) for e in ("torch", "onnxruntime", "native"))
         precision = "" if row["native_precision"] is None else f" {row['native_precision'].upper()}"
         rows.append((row["model"], f"{row['psnr_db']:.2f}", f"{row['iou']:.3f}",
-                     NONE if depth is None else f"{depth * 1000:.1f}", _whole(row["parameters"]), _whole(row["macs"]),
+                     _millimetres(row["depth_mae_m"]), _whole(row["parameters"]), _whole(row["macs"]),
                      _whole(row["bytes"]) + (precision if row["bytes"] is not None else ""), *timed,
                      _whole(row["train_seconds"])))
     for name, floor in result["floors"].items():
         rows.append((f"floor: {FLOOR_NAMES.get(name, name)}", f"{floor['psnr_db']:.2f}", f"{floor['iou']:.3f}",
-                     *([NONE] * (len(header) - 3))))
+                     _millimetres(floor.get("depth_mae_m")), *([NONE] * (len(header) - 4))))
     return Table(header, tuple(rows))
 
 

@@ -195,7 +195,9 @@ class Trainer:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, self.masks[index].float())
         total = loss + range_penalty(logits, features)
-        return loss, total if truth is None or depth is None else total + depth_loss(depth, truth)
+        if truth is not None and depth is not None:
+            total = total + self.config.depth_weight * depth_loss(depth, truth)
+        return loss, total
 
     def _depth(self, index: torch.Tensor) -> torch.Tensor | None:
         """The depth pictures of a batch, where the data have them."""

@@ -41,6 +41,7 @@ class TrainConfig:
     steps: int | None = None  # optimiser steps instead of a time budget: repeatable to the bit on one machine
     seed: int = 0  # of data, weights and order
     depth: bool = False  # depth pictures for a model that can predict depth without learning it
+    depth_weight: float = 1.0  # factor of what errors of depth cost, where depth is learned; 0: it is not
     batch: int = 16  # samples a step
     learning_rate: float = 1e-2  # peak of Adam's
     angle_noise_rad: float = 0.0  # standard deviation of what is added to the joint angles, anew in every step
@@ -69,7 +70,7 @@ class TrainConfig:
                 ("budget_s", self.budget_s, 0.1, 1e6), ("steps", self.steps, 1, 10**9),
                 ("seed", self.seed, 0, 2**31 - 1),
                 ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0),
-                ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)):
+                ("depth_weight", self.depth_weight, 0.0, 1000.0), ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)):
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{what} is {value}, expected {low:g} to {high:g}", f"Correct {what}")
         return self

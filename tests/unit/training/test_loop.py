@@ -92,6 +92,18 @@ def test_angle_noise_is_drawn_anew_in_every_step_and_repeats_with_the_seed(confi
     assert not all(np.array_equal(same[0][name], plain[name]) for name in plain)
 
 
+def test_depth_costs_what_its_weight_says(config):
+    torch.set_num_threads(1)
+    deep = replace(config, model="resneurokin-d", samples=64, test_samples=8)
+    split, totals = prepare(deep)[1], {}
+    for weight in (0.0, 1.0, 10.0):
+        model = build_model("resneurokin-d", "s", SHAPE, 0)
+        trainer = Trainer(model, split, replace(deep, depth_weight=weight).validated(), None)
+        totals[weight] = float(trainer._losses_of(torch.arange(16), 0.0)[1].detach())
+    assert totals[0.0] < totals[1.0]
+    assert totals[10.0] - totals[0.0] == pytest.approx(10 * (totals[1.0] - totals[0.0]), rel=1e-3)
+
+
 def test_a_time_budget_goes_on_where_it_stood(config, split, tmp_path):
     budget = replace(config, steps=None, budget_s=0.6)
     trainer = Trainer(build_model("neurokin", "s", SHAPE), split, budget, tmp_path)
