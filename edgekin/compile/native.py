@@ -14,6 +14,7 @@ from edgekin.compile.product import Float, Frame, Logits, Product
 from edgekin.compile.weights import write_body, write_weights
 from edgekin.errors import ConfigError
 from edgekin.models.body_graph import BodyGraph
+from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import Graph
 from edgekin.models.reference import forward
 from edgekin.quantization.profile import Calibration
@@ -80,6 +81,11 @@ class NativeTarget:
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Compile a body model; precision int8 is that of its parameters."""
         return body_product(graph, precision)
+
+    def field(self, graph: FieldGraph, precision: str) -> Product:
+        """Raise ConfigError: half a million evaluations of a network a picture are no work for a control loop."""
+        raise ConfigError(f"ffksm ({graph.count()[1]:,} MACs a picture) has no native engine at {precision}",
+                          "Run: edgekin compile --fp32 --target onnx; for the native engine train k3dgs or neurokin")
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

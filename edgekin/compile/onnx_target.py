@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.bundle import ONNX, known_answers_bytes
+from edgekin.compile.field_onnx import export_field
 from edgekin.compile.onnx_export import DEPTH, INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Product
 from edgekin.errors import ConfigError
 from edgekin.models.body_graph import BodyGraph
+from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
 
@@ -39,7 +41,7 @@ class OnnxTarget:
 
     name = "onnx"
 
-    def _product(self, graph: Graph, precision: str, files: dict[str, bytes]) -> Product:
+    def _product(self, graph: Graph | FieldGraph, precision: str, files: dict[str, bytes]) -> Product:
         model = files[ONNX]
 
         def answers(poses: Float) -> bytes:
@@ -48,7 +50,7 @@ class OnnxTarget:
             return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
 
         beside = {name: partial(run_onnx, other) for name, other in files.items() if name != ONNX}
-        depth = partial(run_onnx, model, output=DEPTH) if graph.depth else None
+        depth = partial(run_onnx, model, output=DEPTH) if isinstance(graph, Graph) and graph.depth else None
         return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside,
                        depth)
 
@@ -56,6 +58,13 @@ class OnnxTarget:
         """Raise ConfigError: ONNX has no operator that draws ellipsoids."""
         raise ConfigError(f"a body model of {len(graph.links)} ellipsoids has no ONNX at {precision}",
                           "Run: edgekin compile --target native")
+
+    def field(self, graph: FieldGraph, precision: str) -> Product:
+        """Compile the plain ray-marcher in FP32; raises ConfigError at other precisions."""
+        if precision != "fp32":
+            raise ConfigError(f"a free-form model has ONNX at fp32, got {precision}",
+                              "Run: edgekin compile --fp32 --target onnx")
+        return self._product(graph, "fp32", {ONNX: export_field(graph)})
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

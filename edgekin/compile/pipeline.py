@@ -21,12 +21,17 @@ from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
 from edgekin.models.body_graph import BodyGraph
+from edgekin.models.field_graph import FieldGraph
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
+from edgekin.sim.dataset import take
 from edgekin.training.metrics import depth_mae_m
 
 if TYPE_CHECKING:
     from edgekin.training.run import Run
+
+#: Test samples that a free-form model is held against: a picture takes its ray-marcher seconds.
+FIELD_SAMPLES = 32
 
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS: dict[str, Callable[[], Target]] = {"native": NativeTarget, "onnx": OnnxTarget}
@@ -183,6 +188,9 @@ class _Compiler:
         model = run.model()
         self.graph = to_graph(model)
         self.test = run.test
+        if isinstance(self.graph, FieldGraph):
+            self.target.field(self.graph, config.precision)  # refused before the pictures, which take long
+            self.test = take(self.test, slice(0, FIELD_SAMPLES))
         self.masks = self.test.masks
         self.expected = torch_logits(model, self.test.joint_pos)
         source = str(Path(run.path) / "train.npz")
@@ -226,11 +234,15 @@ class _Compiler:
         self.progress("compile FP32", 0.0)
         if isinstance(self.graph, BodyGraph):
             return self.gated(self.target.body(self.graph, "fp32"))
+        if isinstance(self.graph, FieldGraph):
+            return self.gated(self.target.field(self.graph, "fp32"))
         return self.gated(self.target.fp32(self.graph))
 
     def fp16(self) -> tuple[Product, Parity]:
         if isinstance(self.graph, BodyGraph):
             return self.gated(self.target.body(self.graph, "fp16"))
+        if isinstance(self.graph, FieldGraph):
+            return self.gated(self.target.field(self.graph, "fp16"))
         return self.gated(self.target.fp16(self.graph))
 
     def int8(self) -> tuple[tuple[Product, Parity], Calibration | None]:
@@ -238,6 +250,8 @@ class _Compiler:
         if isinstance(self.graph, BodyGraph):  # its parameters alone are quantized: there is nothing to calibrate
             self.progress("quantize the parameters", 0.0)
             return self.gated(self.target.body(self.graph, "int8")), None
+        if isinstance(self.graph, FieldGraph):
+            return self.gated(self.target.field(self.graph, "int8")), None
         self.progress("calibrate", 0.0)
         calibrator = Calibrator(self.graph, self.poses, self.source, predict_int8)
         asked = self.config.profile.method

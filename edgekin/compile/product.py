@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.models.body_graph import BodyGraph
+from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
 
@@ -46,6 +47,9 @@ class Target(Protocol):
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Compile a body model at fp32 or int8; raises ConfigError where the target has none."""
+
+    def field(self, graph: FieldGraph, precision: str) -> Product:
+        """Compile a free-form model's plain ray-marcher; raises ConfigError where the target has none."""
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""

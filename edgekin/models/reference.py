@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
 from edgekin.models.body_graph import BodyGraph
+from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import F32, Graph, Layer
 
 Array = NDArray[Any]
@@ -256,9 +257,9 @@ def maps(graph: Graph, q: Array) -> F32:
     return out
 
 
-def count(graph: Graph | BodyGraph) -> tuple[int, int]:
+def count(graph: Graph | BodyGraph | FieldGraph) -> tuple[int, int]:
     """Return (parameters, multiply-accumulates of one frame); a transposed convolution counts every stamped product."""
-    if isinstance(graph, BodyGraph):
+    if isinstance(graph, BodyGraph | FieldGraph):
         return graph.count()
     parameters = macs = 0
     for layer, (_, h_in, w_in), (_, h_out, w_out) in zip(graph.layers, shapes(graph), shapes(graph)[1:], strict=False):

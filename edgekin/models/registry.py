@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from edgekin.models.body_graph import BodyGraph
+    from edgekin.models.field_graph import FieldGraph
     from edgekin.models.graph import Graph
     from edgekin.models.self_model import SelfModel
     from edgekin.robot.spec import RobotSpec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 #: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining, one that predicts depth HasDepth. A
 #: module that learns depth and so cannot do without it in its data has NEEDS_DEPTH, one that knows it anyway HAS_DEPTH.
 MODELS = {"neurokin": "edgekin.models.neurokin", "resneurokin-d": "edgekin.models.resneurokin_d",
-          "k3dgs": "edgekin.models.k3dgs"}
+          "k3dgs": "edgekin.models.k3dgs", "ffksm": "edgekin.models.ffksm"}
 
 MAX_JOINTS, MAX_VIEWS, MAX_SIZE_PX = 16, 4, 4096  # the first two as in engines/include/edgekin.h
 
@@ -98,7 +99,7 @@ class OwnTraining(Protocol):
 class HasGraph(Protocol):
     """A network that is no sequence of layers and says itself what it compiles to."""
 
-    def graph(self) -> Graph | BodyGraph:
+    def graph(self) -> Graph | BodyGraph | FieldGraph:
         """Return it as plain numbers."""
 
 
@@ -108,6 +109,14 @@ class HasDepth(Protocol):
 
     def both(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and depth in m, each (B, V, H, W), of q (B, J) rad; depth means something on robot pixels."""
+
+
+@runtime_checkable
+class HasOccupancy(Protocol):
+    """A network that knows which points in space the body fills."""
+
+    def occupancy(self, q: Tensor, points: Tensor) -> Tensor:
+        """Return (N,) 0 to 1 at points (N, 3) m in the world, for q (J,) rad."""
 
 
 def _module(name: str) -> Any:
@@ -191,7 +200,7 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0, robot:
     return SelfModel(name, size, shape, network, learn)
 
 
-def to_graph(module: nn.Module | SelfModel) -> Graph | BodyGraph:
+def to_graph(module: nn.Module | SelfModel) -> Graph | BodyGraph | FieldGraph:
     """Return a trained module as plain numbers: what its own `graph` gives, else its flat list of layers.
 
     Raises:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgekin.errors import ConfigError, MissingExtra
-from edgekin.models.registry import HasDepth, PictureShape, build_model, to_graph
+from edgekin.models.registry import HasDepth, HasOccupancy, PictureShape, build_model, to_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgekin.models.body_graph import BodyGraph
+    from edgekin.models.field_graph import FieldGraph
     from edgekin.models.graph import Graph
     from edgekin.robot.spec import RobotSpec
 
 SCHEMA = "edgekin.model/1"
 #: Frames predicted at once: bounds the memory of the largest feature map.
 CHUNK = 64
+#: Points in space asked for at once.
+POINTS = 16384
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class SelfModel:
         """The number of trainable parameters."""
         return sum(p.numel() for p in self.module.parameters())
 
-    def graph(self) -> Graph | BodyGraph:
+    def graph(self) -> Graph | BodyGraph | FieldGraph:
         """The model as plain numbers, for compilation."""
         return to_graph(self.module)
 
@@ -98,6 +101,33 @@ class SelfModel:
         self.module.train(training)
         empty = np.zeros((0, self.shape.n_views, self.shape.height, self.shape.width), np.float32)
         return np.concatenate(parts) if parts else empty
+
+    def occupancy(self, joint_pos: ArrayLike, points: ArrayLike) -> NDArray[np.float32]:
+        """Tell how occupied points in space are.
+
+        Args:
+            joint_pos: (J,) rad.
+            points: (N, 3) m in the world.
+
+        Returns:
+            (N,) float32, 0 free to 1 occupied.
+
+        Raises:
+            ConfigError: the model knows pictures alone, or the arrays have other shapes.
+        """
+        import torch
+
+        if not isinstance(self.module, HasOccupancy):
+            raise ConfigError(f"model {self.name} has no occupancy in 3D", "Train: edgekin train --model ffksm")
+        q, p = np.asarray(joint_pos, np.float32), np.asarray(points, np.float32)
+        if q.shape != (self.shape.n_joints,) or p.ndim != 2 or p.shape[1] != 3:
+            raise ConfigError(f"occupancy was asked with joints {q.shape} and points {p.shape}, expected "
+                              f"({self.shape.n_joints},) rad and (N, 3) m", "Ask for one pose at a time")
+        device = next(self.module.parameters()).device
+        with torch.no_grad():
+            found = [self.module.occupancy(torch.as_tensor(q, device=device), part).cpu().numpy()
+                     for part in torch.split(torch.as_tensor(p, device=device), POINTS)]
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def to_bytes(self) -> bytes:
         """The content of a model file: weights in safetensors, hyper-parameters in its metadata."""

@@ -42,7 +42,7 @@ BETAS = (0.9, 0.98)  # a short memory of squares: a few thousand steps are all t
 AVERAGE_DECAY = 0.96  # of the running mean of the weights, which is what is kept
 AVERAGE_EVERY = 4  # steps between two updates of that mean: it costs as much as a tenth of a step
 CURVE_POINTS = 12  # looks at held-out samples along the way, for the learning curve only
-CURVE_SAMPLES = 200
+CURVE_SAMPLES = 200  # unless the network names `curve_samples`, being slow to draw
 MANY_THREADS_MACS = 20_000_000
 
 
@@ -148,7 +148,8 @@ class Trainer:
         self.batch = min(config.batch, len(split.train))
         self.data = split.train
         self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
-        held_out = np.linspace(0, len(split.test) - 1, min(CURVE_SAMPLES, len(split.test))).astype(int)
+        looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
+        held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
         self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
         self.optimiser = _adam(self.network, config)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}

@@ -18,6 +18,8 @@ DEFAULT_BUDGET_S = 150.0
 #: The same for more than FEW_JOINTS joints, whose pictures take longer to learn.
 LONG_BUDGET_S = 300.0
 FEW_JOINTS = 5
+#: The same for ffksm, which marches a thousand rays where others draw a picture.
+FIELD_BUDGET_S = 1200.0
 #: Steps of a compact size on protocol published, where a fit that goes on too long loses on poses beyond the trained
 #: ones. Chosen on the end of the training trajectory, not on the test split: benchmarks/published_steps.py.
 PUBLISHED_STEPS = 4000
@@ -81,6 +83,8 @@ class TrainConfig:
             return self
         if self.model == "neurokin" and self.protocol == "published" and self.size != "published":
             return replace(self, steps=PUBLISHED_STEPS)
+        if self.model == "ffksm":
+            return replace(self, budget_s=FIELD_BUDGET_S)
         return replace(self, budget_s=DEFAULT_BUDGET_S if n_joints <= FEW_JOINTS else LONG_BUDGET_S)
 
     @property
