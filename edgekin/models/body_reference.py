@@ -10,7 +10,8 @@ from torch import Tensor
 from edgekin.models.body import CAMERA, CORRECTION, ELLIPSOID, Optics, sections
 from edgekin.robot.spec import Camera, Joint, RobotSpec
 
-CUT = 1e-3  # EK_SPLAT_CUT: where an ellipsoid's sigmoid ends
+FAINT = 1e-3  # EK_SPLAT_FAINT: opacity below which an ellipsoid is not drawn
+EDGE = 3.0  # EK_SPLAT_EDGE: where an ellipsoid's edge ends
 DARK = 2.0**-20  # EK_SPLAT_DARK: light that is left at least
 
 
@@ -73,7 +74,7 @@ def _outlines(camera: Camera, lens: Tensor, seen: Tensor, p: Tensor, optics: Opt
     x = (seen[..., :3, :3] @ p[:, :3, None]).squeeze(-1) + seen[..., :3, 3]
     s = m @ m.transpose(-1, -2)
     visible = (x[..., 2] > camera.near) & (s[..., 2, 2] - x[..., 2] ** 2 < -0.01 * x[..., 2] ** 2)
-    visible = visible & (p[:, 11].sigmoid() >= CUT)
+    visible = visible & (p[:, 11].sigmoid() >= FAINT)
     w = s - x[..., :, None] * x[..., None, :]
     g = torch.where(visible, w[..., 2, 2], -torch.ones_like(w[..., 2, 2]))
     n = w[..., :2, 2] / g[..., None]
@@ -92,7 +93,8 @@ def _light(camera: Camera, outlines: tuple[Tensor, ...], p: Tensor, corner: bool
     xx, xy, yy, det = (t[..., None, None] for t in (xx, xy, yy, xx * yy - xy * xy))
     m = (yy * dx * dx - 2 * xy * dx * dy + xx * dy * dy) / det
     sharpness, opacity = p[:, 10].exp()[:, None, None], p[:, 11].sigmoid()[:, None, None]
-    share = (((sharpness * (1 - m)).sigmoid() - CUT) / (1 - CUT)).clamp(min=0) * visible[..., None, None]
+    fade = (0.5 + sharpness / (2 * EDGE) * (m - 1)).clamp(0, 1)
+    share = (1 - fade * fade * (3 - 2 * fade)) * visible[..., None, None]
     return torch.log1p(-opacity * share).sum(dim=1)
 
 

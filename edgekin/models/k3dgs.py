@@ -22,6 +22,7 @@ from edgekin.models import body_reference
 from edgekin.models.body import CAMERA, CORRECTION, Body, Loss, Optics
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.registry import Batch, PictureShape, Plan
+from edgekin.robot.chain import camera_centre
 from edgekin.robot.spec import RobotSpec
 
 #: size -> ellipsoids for every rigid part of the robot.
@@ -227,8 +228,33 @@ class Ellipsoids(nn.Module):
         return torch.cat([dead, source])
 
     def finish(self) -> None:
-        """Drop the ellipsoids that ended invisible."""
+        """Drop the ellipsoids that ended invisible; give a learned chain the size of the one it began from."""
         self._keep((self.opacity[:, 0].sigmoid() >= GIVE_UP).nonzero()[:, 0])
+        if "chain" in self.learn and "camera" not in self.learn and self.shape.n_views == 1:
+            self._anchor()
+
+    def _anchor(self) -> None:
+        """Scale the robot about its only camera, which changes no picture, to where its joints moved least.
+
+        How large and how far away it is, one camera cannot tell: training leaves that wherever it happened to end.
+        """
+        if any(joint.kind == "prismatic" for joint in self.robot.actuated):
+            return  # a slide's travel is in metres: it tells the size
+        base, centre = self.robot.base, camera_centre(self.robot)
+        eye = base[:3, :3].T @ (centre - base[:3, 3])
+        chain = self.chain.detach().cpu().double().numpy()
+        about = np.array([eye if joint.parent == 0 else np.zeros(3) for joint in self.robot.joints])
+        first = np.array([joint.origin[:3, 3] for joint in self.robot.joints])
+        turn = np.array([joint.origin[:3, :3] for joint in self.robot.joints])
+        ended = first + np.einsum("jab,jb->ja", turn, chain[:, 3:6])
+        scale = float(np.sum((ended - about) * (first - about)) / np.sum((ended - about) ** 2))
+        chain[:, 3:6] = np.einsum("jba,jb->ja", turn, about + scale * (ended - about) - first)
+        root = torch.as_tensor(eye, dtype=self.centre.dtype, device=self.centre.device)
+        with torch.no_grad():
+            self.chain.copy_(torch.as_tensor(chain))
+            origin = torch.where((self.links == 0)[:, None], root, torch.zeros_like(root))
+            self.centre.copy_(origin + scale * (self.centre - origin))
+            self.log_radius += math.log(scale)
 
     def _keep(self, rows: Tensor) -> None:
         for name in ROWS:

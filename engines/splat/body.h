@@ -1,8 +1,9 @@
 /* body.h - how an opened body model looks inside: soft ellipsoids on a kinematic tree, seen by pinhole cameras.
  *
- * One ellipsoid leaves the share t of the light: t = min(1, 1 - o (s - CUT) / (1 - CUT)), s = 1 / (1 + 2^z),
- * z = k (d^2 - 1) log2(e), with o its opacity, k its sharpness and d the distance from its outline's centre in units of
- * the outline. A pixel shows the robot with probability 1 - T, T the product of all t: no order, no sorting.
+ * One ellipsoid leaves the share t of the light: t = 1 - o (1 - f^2 (3 - 2 f)), f = 1/2 + k (d^2 - 1) / 6 within [0,
+ * 1], with o its opacity, k its sharpness and d the distance from its outline's centre in units of the outline: a
+ * sigmoid of slope k / 4 with ends, and without an exponential or a division. A pixel shows the robot with probability
+ * 1 - T, T the product of all t: no order, no sorting.
  *
  * Passes: pose (chain.c) -> outline (project.c) -> light (raster.c), and the same backwards, exactly.
  */
@@ -12,8 +13,10 @@
 #include "edgekin.h"
 #include "weights.h"
 
-/* Below this share of its sigmoid an ellipsoid is not drawn; what remains is stretched to begin at 0. */
-#define EK_SPLAT_CUT 1e-3 /* project.c has its logarithm */
+/* Below this opacity an ellipsoid is not drawn. */
+#define EK_SPLAT_FAINT 1e-3
+/* From the middle of an ellipsoid's edge to where it ends, in units of 1 / (2 k): the slope is that of a sigmoid. */
+#define EK_SPLAT_EDGE 3.0
 /* Light that is left at least: the logit of a pixel stays below 13.9. */
 #define EK_SPLAT_DARK 0x1p-20f
 #define EK_SPLAT_LANES 8
@@ -24,26 +27,26 @@ typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
 
 /* An ellipsoid of the parameters, unpacked. */
 typedef struct {
-  double centre[3], axes[9];          /* link's frame, m; columns of axes are the half axes */
-  double sharpness, inverse, opacity; /* inverse: of the sharpness */
-  float c0, rest;                     /* as of its outlines */
+  double centre[3], axes[9]; /* link's frame, m; columns of axes are the half axes */
+  double rise, reach;        /* of the fade with d^2; how far d^2 goes beyond 1 */
+  double opacity;
 } ek_ellipsoid;
 
 /* Its outline in one view. Pixel (x, y) is sampled at (x, y) of these coordinates. */
 typedef struct {
-  float u, v;          /* centre, px */
-  float a, b2, c;      /* z = (a dx + b2 dy) dx + c dy^2 - k */
-  float k, limit;      /* drawn where z <= limit */
-  float c0, rest;      /* t = (c0 2^z + rest) / (1 + 2^z); rest = 1 - opacity */
+  float u, v;     /* centre, px */
+  float a, b2, c; /* fade = (a dx + b2 dy) dx + c dy^2 + inner */
+  float inner;
+  float opacity, rest; /* rest = 1 - opacity */
   int16_t top, bottom; /* rows, inclusive; top > bottom: not seen */
   int16_t left, right; /* columns, inclusive */
 } ek_outline;
 
-/* Sums over the pixels of an outline, with w = dL/dt s (1 - s) and d from its centre. */
+/* Sums over the pixels of an outline, with w = dL/dt f (1 - f) and d from its centre. */
 typedef struct {
   double w, wx, wy, wxx, wxy, wyy; /* w, w dx, w dy, ... */
-  double wz;                       /* w z */
-  double o;                        /* dL/dt (1 - t) */
+  double wf;                       /* w (f - 1/2) */
+  double o;                        /* dL/dt (1 - f^2 (3 - 2 f)) */
 } ek_moments;
 
 typedef struct {

@@ -8,8 +8,6 @@
 
 #include <math.h>
 
-#define LOG2_E 1.4426950408889634
-
 void ek_body_unpack(ek_body *b) {
   for (int i = 0; i < b->layout.n_ellipsoids; i++) {
     const float *p = b->parameters + EK_ELLIPSOID_FLOATS * i;
@@ -20,10 +18,8 @@ void ek_body_unpack(ek_body *b) {
       e->axes[k] *= exp(p[3 + k % 3]);
     for (int k = 0; k < 3; k++)
       e->centre[k] = p[k];
-    e->sharpness = exp(p[10]);
-    e->inverse = 1 / e->sharpness;
+    e->rise = exp(p[10]) / (2 * EK_SPLAT_EDGE), e->reach = 0.5 / e->rise;
     e->opacity = fmin(1 / (1 + exp(-p[11])), 1 - EK_SPLAT_DARK);
-    e->c0 = (float)(1 + e->opacity * EK_SPLAT_CUT / (1 - EK_SPLAT_CUT)), e->rest = (float)(1 - e->opacity);
   }
 }
 
@@ -38,7 +34,7 @@ typedef struct {
 /* 0: behind the camera, the camera is inside, or there is nothing to see. */
 static int see(const ek_body *b, int view, int i, geometry *o) {
   const ek_ellipsoid *e = &b->ellipsoids[i];
-  if (e->opacity < EK_SPLAT_CUT)
+  if (e->opacity < EK_SPLAT_FAINT)
     return 0;
   const double *t = b->seen[view * b->layout.n_links + b->layout.link_of_ellipsoid[i]], *lens = b->lens[view];
   for (int r = 0; r < 3; r++, t += 4) {
@@ -77,14 +73,13 @@ static inline void whole(double middle, double square, int size, int16_t *first,
 }
 
 static void outline(const ek_body *b, int view, int i, ek_outline *out) {
-  const double limit = 9.964340867792417; /* log2(1 / CUT - 1) */
   geometry o;
   out->top = 1, out->bottom = 0;
   if (!see(b, view, i, &o))
     return;
   const ek_ellipsoid *e = &b->ellipsoids[i];
-  const double *lens = b->lens[view], k = e->sharpness * LOG2_E;
-  double scale = k / o.det, grow = 1 + e->inverse * limit / LOG2_E;
+  const double *lens = b->lens[view];
+  double scale = e->rise / o.det, grow = 1 + e->reach;
   double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3];
   whole(u, grow * o.cxx, b->width, &out->left, &out->right);
   if (out->left > out->right)
@@ -92,7 +87,7 @@ static void outline(const ek_body *b, int view, int i, ek_outline *out) {
   whole(v, grow * o.cyy, b->height, &out->top, &out->bottom);
   out->u = (float)u, out->v = (float)v;
   out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
-  out->k = (float)k, out->limit = (float)limit, out->c0 = e->c0, out->rest = e->rest;
+  out->inner = (float)(0.5 - e->rise), out->opacity = (float)e->opacity, out->rest = (float)(1 - e->opacity);
 }
 
 void ek_body_project(ek_body *b) {
@@ -139,7 +134,7 @@ void ek_body_project_back(ek_body *b, int view, int i, const ek_moments *m, ek_b
     return;
   const ek_ellipsoid *e = &b->ellipsoids[i];
   int at = view * b->layout.n_links + b->layout.link_of_ellipsoid[i];
-  double c1 = e->opacity / (1 - EK_SPLAT_CUT), scale = c1 * e->sharpness;
+  double steep = 6 * e->opacity, scale = steep * e->rise; /* dt/df = 6 o f (1 - f) */
   double a = o.cyy / o.det, h = -o.cxy / o.det, c = o.cxx / o.det;
   double du[2] = {-2 * scale * (a * m->wx + h * m->wy), -2 * scale * (h * m->wx + c * m->wy)};
   /* dL/dC = -P G P with P the inverse of C and G the moments. */
@@ -164,6 +159,6 @@ void ek_body_project_back(ek_body *b, int view, int i, const ek_moments *m, ek_b
   if (!dp)
     return;
   parameters_back(e, b->parameters + EK_ELLIPSOID_FLOATS * i, b->seen[at], dm, dx, dp);
-  dp[10] += (float)(c1 * m->wz / LOG2_E);
-  dp[11] -= (float)(m->o * (1 - e->opacity)); /* dt/do = -(1 - t) / o, do/dlogit = o (1 - o) */
+  dp[10] += (float)(steep * m->wf);
+  dp[11] -= (float)(m->o * e->opacity * (1 - e->opacity));
 }

@@ -2,17 +2,7 @@
  * RASTER(name) naming and RASTER_TARGET choosing it: one text, and the same bits but for RASTER_FMA, which
  * rounds once where the machine can. */
 
-/* 2^z for z in [-60, 60]: the whole part by the exponent bits, the rest by a minimax polynomial on |f| <= 1/2: 3e-6. */
-RASTER_TARGET static inline void RASTER(exp2)(const v8f *z, v8f *out) {
-  v8f shifted = *z + 0x1.8p23f, f = *z - (shifted - 0x1.8p23f);
-  v8f zero = {0}, p = RASTER_FMA(f, zero + 9.58285e-3f, zero + 5.590643e-2f);
-  p = RASTER_FMA(p, f, zero + 2.4024099e-1f);
-  p = RASTER_FMA(p, f, zero + 6.9312419e-1f);
-  p = RASTER_FMA(p, f, zero + 1.0f);
-  *out = (v8f)((v8i)p + ((v8i)shifted << 23));
-}
-
-/* What a column of eight pixels has in common: z = along + dy (slope + c dy). */
+/* What a column of eight pixels has in common: the fade is along + dy (slope + c dy). */
 typedef struct {
   v8f dx, along, slope;
 } RASTER(column);
@@ -20,23 +10,20 @@ typedef struct {
 RASTER_TARGET static inline void RASTER(column_at)(const ek_outline *o, int x, RASTER(column) * out) {
   const v8f lane = {0, 1, 2, 3, 4, 5, 6, 7};
   out->dx = lane + ((float)x - o->u);
-  out->along = out->dx * o->a * out->dx - o->k;
+  out->along = out->dx * o->a * out->dx + o->inner;
   out->slope = out->dx * o->b2;
 }
 
-/* z and 2^z of eight pixels of a row, which is dy below the centre in every lane. */
-RASTER_TARGET static inline void RASTER(level8)(const RASTER(column) * at, const v8f *dy, float c, v8f *z, v8f *e) {
-  v8f zero = {0}, low = zero - 60.0f, high = zero + 60.0f;
-  v8f inner = RASTER_FMA(*dy, zero + c, at->slope), v = RASTER_FMA(*dy, inner, at->along);
-  v = RASTER_MAX(v, low);
-  v = RASTER_MIN(v, high);
-  *z = v;
-  RASTER(exp2)(z, e);
+/* The fade of eight pixels of a row, which is dy below the centre in every lane: 0 within, 1 without. */
+RASTER_TARGET static inline void RASTER(fade8)(const RASTER(column) * at, const v8f *dy, float c, v8f *fade) {
+  v8f zero = {0}, f = RASTER_FMA(*dy, RASTER_FMA(*dy, zero + c, at->slope), at->along);
+  f = RASTER_MAX(f, zero);
+  *fade = RASTER_MIN(f, zero + 1.0f);
 }
 
 /* The pixels of a row that an outline reaches. */
 RASTER_TARGET static inline ek_reach RASTER(span)(const ek_outline *o, float dy, int width) {
-  float slope = o->b2 / (2 * o->a), left = o->limit + o->k - (o->c - slope * o->b2 / 2) * (dy * dy);
+  float slope = o->b2 / (2 * o->a), left = 1 - o->inner - (o->c - slope * o->b2 / 2) * (dy * dy);
   float half = sqrtf(left > 0 ? left / o->a : 0), middle = o->u - slope * dy;
   float first = ceilf(middle - half), last = floorf(middle + half);
   first = first > 0 ? first : 0, last = last < (float)(width - 1) ? last : (float)(width - 1);
@@ -45,13 +32,12 @@ RASTER_TARGET static inline ek_reach RASTER(span)(const ek_outline *o, float dy,
 
 RASTER_TARGET static inline void RASTER(draw8)(const ek_outline *o, const RASTER(column) * at, const v8f *dy,
                                                float *light) {
-  v8f z, e, left, one = {1, 1, 1, 1, 1, 1, 1, 1};
-  RASTER(level8)(at, dy, o->c, &z, &e);
-  v8f zero = {0}, t = RASTER_FMA(e, zero + o->c0, zero + o->rest) / (e + 1.0f);
-  t = RASTER_MIN(t, one);
+  v8f f, left, zero = {0};
+  RASTER(fade8)(at, dy, o->c, &f);
+  v8f smooth = f * f * RASTER_FMA(f, zero - 2.0f, zero + 3.0f);
   memcpy(&left, light, sizeof left);
-  left *= t;
-  left = RASTER_MAX(left, one * 0x1p-24f); /* far below DARK; without it products become denormal, which is slow */
+  left *= RASTER_FMA(smooth, zero + o->opacity, zero + o->rest);
+  left = RASTER_MAX(left, zero + 0x1p-24f); /* far below DARK; without it products become denormal, which is slow */
   memcpy(light, &left, sizeof left);
 }
 
@@ -68,11 +54,12 @@ RASTER_TARGET static void RASTER(draw)(const ek_outline *o, float *light, int st
     for (int x = o->left; x <= o->right; x += EK_SPLAT_LANES) {
       v8f down = dy;
       RASTER(column_at)(o, x, &at);
-      for (int y = o->top; y <= o->bottom; y++, down += 1.0f) {
-        RASTER(widen)(&reach[y], o->left, o->right);
-        RASTER(draw8)(o, &at, &down, light + (int64_t)y * stride + x);
-      }
+      float *row = light + (int64_t)o->top * stride + x;
+      for (int n = o->bottom - o->top; n >= 0; n--, row += stride, down += 1.0f)
+        RASTER(draw8)(o, &at, &down, row);
     }
+    for (int y = o->top; y <= o->bottom; y++)
+      RASTER(widen)(&reach[y], o->left, o->right);
     return;
   }
   for (int y = o->top; y <= o->bottom; y++, dy += 1.0f) {
@@ -91,21 +78,21 @@ RASTER_TARGET static inline float RASTER(sum)(const v8f *v) {
 
 /* The sums of ek_moments in vectors. */
 typedef struct {
-  v8f w, wx, wxx, wy, wxy, wyy, wz, o;
+  v8f w, wx, wxx, wy, wxy, wyy, wf, o;
 } RASTER(moments);
 
 RASTER_TARGET static inline void RASTER(gather8)(const ek_outline *o, const RASTER(column) * at, const v8f *dy,
                                                  const float *pull, RASTER(moments) * m) {
-  v8f z, e, g;
-  RASTER(level8)(at, dy, o->c, &z, &e);
+  v8f f, g, zero = {0};
+  RASTER(fade8)(at, dy, o->c, &f);
   memcpy(&g, pull, sizeof g);
-  /* One division for both s = 1 / d and 1 / t = d / n. */
-  v8f d = e + 1.0f, n = e * o->c0 + o->rest, both = 1.0f / (d * n), s = n * both;
-  v8i drawn = n < d;
-  g = (v8f)(drawn & (v8i)(g * (d * d * both)));
-  v8f w = g * s * (1.0f - s), wx = w * at->dx, wy = w * *dy;
-  m->w += w, m->wx += wx, m->wxx += wx * at->dx, m->wy += wy, m->wxy += wx * *dy, m->wyy += wy * *dy, m->wz += w * z;
-  m->o += (v8f)(drawn & (v8i)(g * (1.0f - n * s)));
+  v8f smooth = f * f * RASTER_FMA(f, zero - 2.0f, zero + 3.0f);
+  v8i drawn = f < 1.0f; /* beyond, pull is of a row's padding or of pixels that nothing was drawn in */
+  g = (v8f)(drawn & (v8i)(g / RASTER_FMA(smooth, zero + o->opacity, zero + o->rest)));
+  v8f w = g * (f - f * f), wx = w * at->dx, wy = w * *dy;
+  m->w += w, m->wx += wx, m->wxx += wx * at->dx, m->wy += wy, m->wxy += wx * *dy, m->wyy += wy * *dy;
+  m->wf += w * (f - 0.5f);
+  m->o += g - g * smooth;
 }
 
 RASTER_TARGET static void RASTER(gather)(const ek_outline *o, const float *pull, int stride, int width, ek_moments *m) {
@@ -130,7 +117,7 @@ RASTER_TARGET static void RASTER(gather)(const ek_outline *o, const float *pull,
   }
   m->w = RASTER(sum)(&sums.w), m->wx = RASTER(sum)(&sums.wx), m->wxx = RASTER(sum)(&sums.wxx);
   m->wy = RASTER(sum)(&sums.wy), m->wxy = RASTER(sum)(&sums.wxy), m->wyy = RASTER(sum)(&sums.wyy);
-  m->wz = RASTER(sum)(&sums.wz), m->o = RASTER(sum)(&sums.o);
+  m->wf = RASTER(sum)(&sums.wf), m->o = RASTER(sum)(&sums.o);
 }
 
 /* Eight pixels of light and mask. */

@@ -151,3 +151,15 @@ def test_what_it_cannot_be_built_from_is_answered(robot, tmp_path):
     path.write_bytes(model_of(robot).to_bytes())
     with pytest.raises(ConfigError, match="needs the robot"):
         load_model(path)
+
+
+def test_a_learned_chain_keeps_the_size_that_one_camera_cannot_tell(robot):
+    network = model_of(robot, ("chain",), seed=5).module
+    with torch.no_grad():
+        network.chain.normal_(std=0.02)
+    q = torch.tensor(np.random.default_rng(2).uniform(-1, 1, (3, 4)), dtype=torch.float32)
+    before, chain = network(q).sigmoid().detach().numpy(), network.chain.detach().clone()
+    network.finish()
+    np.testing.assert_allclose(network(q).sigmoid().detach().numpy(), before, atol=2e-3)
+    assert float(network.chain.detach()[:, 3:].norm()) < float(chain[:, 3:].norm())
+    assert torch.equal(network.chain[:, :3], chain[:, :3])

@@ -1,0 +1,96 @@
+"""Chains compared in what pictures can tell of them, and not in what they cannot."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekin.errors import RobotError
+from edgekin.robot import load_robot
+from edgekin.robot.chain import axes_at_rest, camera_centre, chain_error, corrected, correction, perturbed
+from edgekin.robot.transforms import axis_angle, pose
+
+
+@pytest.fixture(scope="module")
+def robot():
+    return load_robot("arm4")
+
+
+def with_origin(spec, number, change, before=False):
+    joints = list(spec.joints)
+    origin = joints[number].origin
+    joints[number] = replace(joints[number], origin=change @ origin if before else origin @ change)
+    return replace(spec, joints=tuple(joints))
+
+
+def turning(spec):
+    return [i for i, joint in enumerate(spec.joints) if joint.actuated]
+
+
+def test_a_perturbation_has_the_size_asked_for_and_its_seed(robot):
+    bent = perturbed(robot, np.radians(5), 0.01, seed=1)
+    for joint, before in zip(bent.joints, robot.joints, strict=True):
+        change = np.linalg.inv(before.origin) @ joint.origin
+        angle = np.degrees(np.arccos((np.trace(change[:3, :3]) - 1) / 2))
+        assert angle == pytest.approx(5 if joint.actuated else 0, abs=1e-5)
+        assert np.linalg.norm(change[:3, 3]) == pytest.approx(0.01 if joint.actuated else 0)
+    assert np.array_equal(bent.joints[0].origin, perturbed(robot, np.radians(5), 0.01, seed=1).joints[0].origin)
+    assert not np.array_equal(bent.joints[0].origin, perturbed(robot, np.radians(5), 0.01, seed=2).joints[0].origin)
+
+
+def test_a_turned_axis_is_told_in_degrees_and_a_shifted_one_in_metres(robot):
+    second = turning(robot)[1]
+    across = np.cross(robot.joints[second].axis, [0.3, 0.5, 0.8])
+    across /= np.linalg.norm(across)
+    turned = chain_error(robot, with_origin(robot, second, pose(rotation=axis_angle(across, np.radians(3)))))
+    assert turned.angle_deg[1] == pytest.approx(3, abs=1e-6)
+    assert turned.angle_deg[0] == pytest.approx(0, abs=1e-5)
+    two_cameras = replace(robot, cameras=robot.cameras * 2)
+    shifted = chain_error(two_cameras, with_origin(two_cameras, second, pose(0.007 * across)))
+    assert shifted.distance_m[1] == pytest.approx(0.007)
+    assert shifted.worst[0] == pytest.approx(0, abs=1e-5)
+    assert 0 < shifted.reach_m < 0.02
+    assert shifted.scale == 1.0
+
+
+def test_moving_a_frame_along_and_about_its_own_axis_is_no_error(robot):
+    second = turning(robot)[1]
+    axis = robot.joints[second].axis
+    change = pose(0.03 * axis, axis_angle(axis, 0.4))
+    moved = with_origin(robot, second, change)
+    moved = with_origin(moved, turning(robot)[2], np.linalg.inv(change), before=True)
+    assert max(chain_error(robot, moved).worst) < 1e-5
+
+
+def test_one_camera_does_not_tell_how_large_the_robot_is(robot):
+    centre = np.linalg.inv(robot.base) @ np.append(camera_centre(robot), 1)
+    joints = []
+    for joint in robot.joints:
+        about = centre[:3] if joint.parent == 0 else np.zeros(3)
+        joints.append(replace(joint, origin=pose(about + 1.1 * (joint.origin[:3, 3] - about), joint.origin[:3, :3])))
+    larger = replace(robot, joints=tuple(joints))
+    error = chain_error(robot, larger)
+    assert max(error.worst) < 1e-5
+    assert error.scale == pytest.approx(1 / 1.1)
+    both = (replace(robot, cameras=robot.cameras * 2), replace(larger, cameras=robot.cameras * 2))
+    assert chain_error(*both).worst[1] > 0.01
+
+
+def test_corrections_are_those_of_the_body_model(robot):
+    torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
+    from edgekin.models import body_reference
+
+    rows = np.random.default_rng(0).normal(scale=0.3, size=(len(robot.joints), 6))
+    expected = body_reference.correction(torch.tensor(rows[0])).numpy()
+    np.testing.assert_allclose(correction(rows[0]), expected, atol=1e-12)
+    twin = body_reference.link_poses(robot, torch.tensor(rows.ravel()), torch.zeros(1, 4, dtype=torch.float64))
+    found = axes_at_rest(corrected(robot, rows)).points
+    np.testing.assert_allclose(found, [twin[0, robot.joints[i].child, :3, 3] for i in turning(robot)], atol=1e-12)
+
+
+def test_a_chain_with_slides_is_refused(robot):
+    first = turning(robot)[0]
+    joints = list(robot.joints)
+    joints[first] = replace(joints[first], kind="prismatic")
+    with pytest.raises(RobotError, match="do not turn"):
+        axes_at_rest(replace(robot, joints=tuple(joints)))
