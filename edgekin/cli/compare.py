@@ -22,6 +22,8 @@ if TYPE_CHECKING:
               help="A finished run instead of training the model's row; may be repeated.")
 @click.option("--budget", type=float, default=1.0, show_default=True, metavar="FACTOR",
               help="Of every training's time.")
+@click.option("--jobs", type=int, metavar="N",
+              help="Trainings at once.  [default: one a core; one where there is a GPU]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples, weights and order.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Where everything goes.  [default: compare-ROBOT-PRESET among the runs]")
@@ -61,7 +63,7 @@ def _config(robot: str, preset: str, models: str | None, runs: tuple[str, ...], 
 
 
 class _Bars:
-    """Two progress bars on stderr: the whole by its budget of seconds, and the stage at work."""
+    """Progress bars on stderr: the whole by its budget of seconds, and one for each thing at work."""
 
     def __enter__(self) -> _Bars:
         from rich.console import Console
@@ -70,13 +72,21 @@ class _Bars:
         self.progress = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
                                  TimeElapsedColumn(), console=Console(stderr=True), transient=True)
         self.whole = self.progress.add_task("comparison", total=1.0)
-        self.stage = self.progress.add_task("preparing", total=1.0)
+        self.tasks = {"preparing": self.progress.add_task("preparing", total=None)}
         self.progress.start()
         return self
 
     def __call__(self, step: Step) -> None:
         self.progress.update(self.whole, completed=step.done_s / max(step.total_s, 1e-9))
-        self.progress.update(self.stage, completed=step.share, description=f"{step.what}: {step.stage}")
+        if "preparing" in self.tasks:
+            self.progress.remove_task(self.tasks.pop("preparing"))
+        if step.stage == "done":
+            if step.what in self.tasks:
+                self.progress.remove_task(self.tasks.pop(step.what))
+        else:
+            if step.what not in self.tasks:
+                self.tasks[step.what] = self.progress.add_task(step.what, total=1.0)
+            self.progress.update(self.tasks[step.what], completed=step.share, description=f"{step.what}: {step.stage}")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.progress.stop()

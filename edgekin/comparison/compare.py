@@ -16,6 +16,7 @@ from edgekin.comparison.panels import panels
 from edgekin.comparison.pieces import Store, given_run, provenance
 from edgekin.comparison.plan import Piece, Plan, make_plan
 from edgekin.comparison.settings import PRESETS, CompareConfig, Preset
+from edgekin.comparison.workers import DONE, Word, default_jobs, train_pieces
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
 from edgekin.output import write_json
@@ -122,17 +123,18 @@ class _Comparer:
 
     def trained(self) -> dict[str, dict[str, Any]]:
         """Train what is not done yet; return the metrics by key."""
-        metrics = {}
-        for number, piece in enumerate(self.todo):
-            what, worth = f"{number + 1}/{len(self.todo)} {piece.label}", piece.config.budget_s or 0.0
+        numbered = {piece.key: (number, piece) for number, piece in enumerate(self.todo, 1)}
+        shares: dict[str, float] = {}
 
-            def report(stage: str, share: float, what: str = what, worth: float = worth) -> None:
-                self.say(what, stage, share, worth if stage == "training" else worth * (stage == "scoring"))
+        def listen(word: Word) -> None:
+            number, piece = numbered[word.key]
+            if word.stage in ("training", DONE):
+                shares[word.key] = word.share
+            self.done_s = sum(share * (numbered[key][1].config.budget_s or 0.0) for key, share in shares.items())
+            self.say(f"{number}/{len(self.todo)} {piece.label}", word.stage, word.share)
 
-            report("samples", 0.0)
-            metrics[piece.key] = self.store.trained(piece, report)
-            self.done_s += worth
-        return metrics
+        jobs = self.config.jobs or default_jobs()
+        return train_pieces(self.store, self.todo, jobs, listen)
 
     def split(self) -> Split:
         """The samples of the rows."""

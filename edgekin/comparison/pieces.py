@@ -71,15 +71,17 @@ class Store:
         write_json(self.folder / PIECES / f"{key}.json", content)
         return content
 
+    def done(self, piece: Piece) -> dict[str, Any] | None:
+        """Return the metrics of a piece whose training is finished and, where it is a row's, whose run is there."""
+        found = self.read(piece.key)
+        return found if found is not None and (not piece.row or self.run(piece) is not None) else None
+
     def trained(self, piece: Piece, report: Report) -> dict[str, Any]:
-        """Return the metrics of a piece (schema edgekin.train/1), trained now, gone on with, or found done.
+        """Train a piece, or go on with its training; return the metrics (schema edgekin.train/1).
 
         Raises:
             KeyboardInterrupt: interrupted; the same call later goes on from the last checkpoint.
         """
-        done = self.read(piece.key)
-        if done is not None and (not piece.row or self.run(piece) is not None):
-            return done
         with runs_under(self.folder / RUNS):
             metrics = self._trained(piece, report)
         if not piece.row:  # scores are all that is wanted

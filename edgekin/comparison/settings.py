@@ -22,7 +22,7 @@ class Preset:
     test: int  # samples that everything is scored on
     points: tuple[int, ...]  # samples of the data-efficiency curve
     variants: int | None  # of an ablation at most: the first is what the others differ from; None: all
-    whole_s: float | None  # seconds of all trainings together; None: what each contestant's entry says
+    whole_s: float | None  # seconds of all trainings together, whatever the cores; None: as the contestants' entries
     latency_s: float  # of timing, all engines together
     latency_frames: int  # that each engine runs at least
     poses: int  # of the panels
@@ -38,7 +38,7 @@ PRESETS = {
     for preset in (
         Preset("quick", "Budgets are seconds, test samples few and curves of three points: it shows that things "
                "work, how, and roughly who is where. Scores are below what a full training reaches.",
-               1600, 200, (25, 100, 400), 2, 130.0, 12.0, 20, 4),
+               1600, 200, (25, 100, 400), 2, 280.0, 12.0, 20, 4),
         Preset("full", "Every model is trained to convergence.",
                1600, 1000, (10, 25, 50, 100, 200, 400, 800, 1600), None, None, 60.0, 200, 4),
     )
@@ -55,13 +55,15 @@ class CompareConfig:
     runs: Mapping[str, str] = field(default_factory=dict)  # model -> a finished run that is taken for its row
     budget: float = 1.0  # factor of the seconds of every training, and below 1 of the timing
     seed: int = 0  # of samples, weights and order
+    jobs: int | None = None  # trainings at once; None: one a core, and one where there is a GPU
     out: Path | None = None  # the folder; None: compare-<robot>-<preset> among the runs
 
     def validated(self) -> CompareConfig:
         """Return itself; raises ConfigError for a value that cannot be used."""
         if self.preset not in PRESETS:
             raise ConfigError(f"preset is {self.preset!r}", f"Use one of: {', '.join(PRESETS)}")
-        for what, value, low, high in (("budget", self.budget, 1e-3, 100.0), ("seed", self.seed, 0, 2**31 - 1)):
+        for what, value, low, high in (("budget", self.budget, 1e-3, 100.0), ("seed", self.seed, 0, 2**31 - 1),
+                                      ("jobs", 1 if self.jobs is None else self.jobs, 1, 256)):
             if not low <= value <= high:
                 raise ConfigError(f"{what} is {value:g}, expected {low:g} to {high:g}", f"Correct --{what}")
         return self

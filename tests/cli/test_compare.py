@@ -52,7 +52,7 @@ def pieces(folder):
 def test_a_comparison_is_whole_and_goes_on_after_a_kill(robot, runs, tmp_path, capsys):
     """A real process, really killed: what it finished is not done again."""
     out = tmp_path / "out"
-    args = ("compare", robot, *TWO, "--budget", "0.01", "--out", str(out))
+    args = ("compare", robot, *TWO, "--budget", "0.005", "--jobs", "2", "--out", str(out))
     process = subprocess.Popen([sys.executable, "-m", "edgekin", *args], stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not len(pieces(out)) >= 3 and process.poll() is None and time.monotonic() < limit:
@@ -64,7 +64,7 @@ def test_a_comparison_is_whole_and_goes_on_after_a_kill(robot, runs, tmp_path, c
     assert len(before) >= 3
     assert not (out / "compare.json").exists()
 
-    edgekin(*args, "--json", tmp_path / "c.json")
+    edgekin(*args, "--jobs", 1, "--json", tmp_path / "c.json")
     after = pieces(out)
     assert len(after) > len(before)
     assert {name: after[name] for name in before} == before
@@ -102,7 +102,7 @@ def test_a_comparison_is_whole_and_goes_on_after_a_kill(robot, runs, tmp_path, c
 def test_a_run_stands_for_a_row_and_is_scored_on_the_same_samples(robot, runs, tmp_path):
     edgekin("train", "--robot", robot, "--model", "k3dgs", "--size", "s", "--samples", 64, "--steps", 30,
             "--name", "mine")
-    edgekin("compare", "--robot", robot, "--models", "k3dgs", "--run", "k3dgs=mine", "--budget", 0.01)
+    edgekin("compare", "--robot", robot, "--models", "k3dgs", "--run", "k3dgs=mine", "--budget", 0.005, "--jobs", 1)
     folder = next(path for path in runs.iterdir() if path.name.startswith("compare-"))
     row = json.loads((folder / "compare.json").read_text())["rows"][0]
     assert (row["given"], row["size"], row["n_train"]) == ("mine", "s", 64)
@@ -116,6 +116,41 @@ def test_a_run_stands_for_a_row_and_is_scored_on_the_same_samples(robot, runs, t
         edgekin("compare", robot, "--run", "neurokin=mine")
     with pytest.raises(EdgekinError, match="which is not compared"):
         edgekin("compare", robot, "--models", "neurokin", "--run", "k3dgs=mine")
+
+
+def test_a_signal_stops_every_worker_at_a_checkpoint(robot, tmp_path):
+    """A training that would take minutes in each of two workers; what they had begun is gone on with."""
+    out = tmp_path / "out"
+    args = ("compare", robot, *TWO, "--budget", "1", "--jobs", "2", "--out", str(out))
+    process = subprocess.Popen([sys.executable, "-m", "edgekin", *args], stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while len(list(out.glob("runs/*/checkpoint.safetensors"))) < 2 and time.monotonic() < limit:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "the same command goes on" in stderr
+    assert not pieces(out)
+    assert len(list(out.glob("runs/*/checkpoint.safetensors"))) == 2
+    assert not list(out.glob("runs/*/metrics.json"))
+
+
+def test_what_fails_in_a_worker_is_the_same_one_line(robot, tmp_path, monkeypatch):
+    from edgekin.comparison.contestants import chosen
+    from edgekin.comparison.pieces import Store
+    from edgekin.comparison.plan import Piece, make_plan
+    from edgekin.comparison.settings import PRESETS, CompareConfig
+    from edgekin.comparison.workers import train_pieces
+
+    config = CompareConfig(robot, models=("neurokin",), budget=0.001)
+    plan = make_plan(config, PRESETS["quick"], (load_robot(robot), "x"), *chosen(config.models, True))
+    broken = [replace(p, config=replace(p.config, robot="nowhere.urdf")) for p in plan.pieces[:2]]
+    assert isinstance(broken[0], Piece)
+    with pytest.raises(EdgekinError, match=r"nowhere.urdf.*not found") as caught:
+        train_pieces(Store(tmp_path / "s", {}, False), broken, 2, lambda word: None)
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(("args", "match"), [

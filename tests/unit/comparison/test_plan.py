@@ -99,7 +99,8 @@ def test_the_first_variant_of_an_ablation_is_the_model_as_it_is_and_quick_keeps_
 
 
 @pytest.mark.parametrize(("change", "match"), [
-    ({"preset": "quik"}, "preset is 'quik'"), ({"budget": 0.0}, "budget is 0"), ({"seed": -1}, "seed is -1")])
+    ({"preset": "quik"}, "preset is 'quik'"), ({"budget": 0.0}, "budget is 0"), ({"seed": -1}, "seed is -1"),
+    ({"jobs": 0}, "jobs is 0")])
 def test_values_that_cannot_be_used_are_refused(change, match):
     with pytest.raises(ConfigError, match=match):
         CompareConfig(**change).validated()
