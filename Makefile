@@ -12,7 +12,7 @@ APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm6
 .PHONY: run test install install-dev apt lint unit engines-test clean
 
 run: install
-	$(BIN)/edgekin train --name demo --force
+	$(BIN)/edgekin train --name demo --budget 150 --force
 	$(BIN)/edgekin compile --int8 --force
 	$(BIN)/edgekin bench --hz 1000 --seconds 20 --damage bend:2:20@10 --json runs/demo/bench.json
 

@@ -30,6 +30,8 @@ WEIGHTS = "model.ekw"
 ONNX = "model.onnx"
 DETECTOR = "detector.json"
 KNOWN_ANSWERS = "known_answers.npz"
+#: The body model beside a decoder, and its known answers.
+BODY, BODY_ANSWERS = "body.ekw", "body_answers.npz"
 
 #: target -> the files without which a bundle of it is of no use.
 REQUIRED = {
@@ -88,11 +90,32 @@ class Bundle:
         if self.target != "native":
             raise BundleError(f"bundle {self.path} is for target {self.target}, which the native engine cannot run",
                               "Run: edgekin compile --target native")
+        return self._open(WEIGHTS, KNOWN_ANSWERS, isa)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether there is a body model: the bundle's own, or one beside its decoder."""
+        return isinstance(self.manifest.get("body"), dict)
+
+    def open_body(self, isa: str = "auto") -> Engine:
+        """Open the body model in the native engine and make it give its known answers.
+
+        Raises:
+            BundleError: there is none, or an answer differs from the recorded one.
+            RuntimeFault: the engine refuses the weights or the instruction set.
+        """
+        entry = self.manifest.get("body")
+        if not isinstance(entry, dict):
+            raise BundleError(f"bundle {self.path} has no body model",
+                              "Train without --model and --no-body-model, and compile again")
+        return self._open(str(entry.get("file")), str(entry.get("known_answers")), isa)
+
+    def _open(self, weights: str, answers: str, isa: str) -> Engine:
         from edgekin.runtime.engine import Engine
 
-        engine = Engine.open(self.read(WEIGHTS), isa)
+        engine = Engine.open(self.read(weights), isa)
         try:
-            check_known_answers(engine, self.read(KNOWN_ANSWERS), str(self.path))
+            check_known_answers(engine, self.read(answers), f"{self.path}/{answers}")
         except BaseException:
             engine.close()
             raise
@@ -244,14 +267,14 @@ def read_known_answers(raw: bytes, where: str) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             total = sum(info.file_size for info in archive.infolist())
         if total > MAX_FILE_BYTES:
-            raise BundleError(f"{where}/{KNOWN_ANSWERS} unpacks to {total} bytes, expected at most {MAX_FILE_BYTES}",
+            raise BundleError(f"{where} unpacks to {total} bytes, expected at most {MAX_FILE_BYTES}",
                               _RECOMPILE)
         with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise BundleError(f"{where}/{KNOWN_ANSWERS} is damaged: {error}", _RECOMPILE) from error
+        raise BundleError(f"{where} is damaged: {error}", _RECOMPILE) from error
     if arrays.get("joint_pos", np.zeros(0)).ndim != 2 or len(arrays["joint_pos"]) == 0:
-        raise BundleError(f"{where}/{KNOWN_ANSWERS} holds no poses", _RECOMPILE)
+        raise BundleError(f"{where} holds no poses", _RECOMPILE)
     return arrays
 
 
@@ -261,20 +284,20 @@ def check_known_answers(engine: Engine, raw: bytes, where: str) -> None:
     Args:
         engine: an open native engine.
         raw: the content of known_answers.npz.
-        where: the bundle's path, for the message.
+        where: the file's path, for the message.
     """
     answers = read_known_answers(raw, where)
     exact = "logits_int8" in answers
     expected = answers.get("logits_int8" if exact else "logits", np.zeros(0))
     tolerance = 0.0 if exact else float(answers.get("tolerance", np.zeros(())))
     if exact != (engine.info.precision == "int8") or expected.shape != (len(answers["joint_pos"]), *engine.shape):
-        raise BundleError(f"{where}/{KNOWN_ANSWERS} is not for its {engine.info.precision} engine: answers of shape "
+        raise BundleError(f"{where} is not for its {engine.info.precision} engine: answers of shape "
                           f"{expected.shape}, expected {(len(answers['joint_pos']), *engine.shape)}", _RECOMPILE)
     for index, (pose, wanted) in enumerate(zip(answers["joint_pos"], expected, strict=True)):
         engine.run(pose)
         got = engine.logits_int8()[0] if exact else engine.logits()
         error = float(np.max(np.abs(got.astype(np.float64) - wanted.astype(np.float64))))
         if not error <= tolerance:
-            raise BundleError(f"the engine of bundle {where} fails its known answer {index + 1} of {len(expected)}: "
+            raise BundleError(f"the engine fails its known answer {index + 1} of {len(expected)} in {where}: "
                               f"off by {error:.3g}, allowed {tolerance:.3g}",
                               f"{_RECOMPILE}, and report this machine's CPU with it")

@@ -76,6 +76,6 @@ def profile_bundle(path: Path, isa: str = "auto", ticks: int = TICKS, cpu: int =
     """
     bundle = load_bundle(path)
     with bundle.open_engine(isa) as engine, pinned(cpu) as used:
-        poses = read_known_answers(bundle.read(KNOWN_ANSWERS), str(path))["joint_pos"][:POSES]
+        poses = read_known_answers(bundle.read(KNOWN_ANSWERS), f"{path}/{KNOWN_ANSWERS}")["joint_pos"][:POSES]
         packed = np.packbits(engine.predict(poses) > 0.0, axis=-1)
         return BundleProfile(path, used, profile_engine(engine, poses, packed, ticks))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
               help="Parity gate against the FP32 torch model on the test split; beyond it: status 3, nothing written.")
 @click.option("--out", type=click.Path(path_type=Path), help="Bundle folder.  [default: RUN/bundle-PRECISION]")
 @click.option("--force", is_flag=True, help="Replace an existing bundle and JSON.")
+@click.option("--no-body-model", is_flag=True, help="Leave out the body model that the decoder was distilled from.")
 @click.option("--force-int8", is_flag=True, help="Write INT8 even where FP32 is faster on this machine.")
 @click.option("--camera-hz", type=float, default=1000.0, show_default=True, help="Frames a second for the detector.")
 @click.option("--healthy-seconds", type=float, default=360.0, show_default=True,
@@ -66,8 +67,9 @@ def _config(calibration: Path | None, method: str | None, samples: int | None,
 
     profile = load_profile(calibration) if calibration else CalibrationProfile()
     plan = DetectorPlan(options.pop("camera_hz"), options.pop("healthy_seconds"))
-    values = {**options, "precision": options["precision"] or "int8", "max_psnr_loss_db": options["max_psnr_loss"]}
-    del values["max_psnr_loss"]
+    values = {**options, "precision": options["precision"] or "int8", "max_psnr_loss_db": options["max_psnr_loss"],
+              "body_model": not options["no_body_model"]}
+    del values["max_psnr_loss"], values["no_body_model"]
     return CompileConfig(profile=with_overrides(profile, method, samples), detector=plan, **values).validated()
 
 
@@ -101,6 +103,9 @@ def _show(result: CompileResult) -> None:
         console.print(f"calibration: {result.calibration.method}, {result.calibration.samples} poses "
                       f"({result.calibration.poses}); INT8 file / FP32 file: "
                       f"{result.weight_bytes / result.weight_bytes_fp32:.3f}")
+    if result.body is not None:
+        console.print(f"body model: {result.body.product.weight_bytes:,} bytes, {result.body.n_ellipsoids} ellipsoids, "
+                      f"{result.body.parity.psnr_db:.2f} dB")
     if result.note:
         console.print(f"[bold red]{result.note}[/]")
     console.print(f"bundle: {result.bundle}", highlight=False)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
-@click.option("--model", help="neurokin, resneurokin-d or k3dgs.  [default: neurokin]")
+@click.option("--model",
+              help="neurokin, undistilled, resneurokin-d or k3dgs.  [default: k3dgs and, distilled from it, neurokin]")
+@click.option("--no-body-model", is_flag=True, help="The decoder alone: for robots whose chain is not known.")
+@click.option("--teacher", metavar="RUN", help="Distil the decoder from the body model of another run.")
 @click.option("--size", help="s, m, l, or neurokin's published.  [default: m]")
 @click.option("--learn", metavar="WHAT",
               help="k3dgs: background, camera, chain, by commas; '' for none.  [default: what the pictures ask for]")
@@ -36,10 +39,12 @@ if TYPE_CHECKING:
 @click.option("--resume", "resume_run", is_flag=True, help="Go on with --name, or with the run interrupted last.")
 @click.option("--force", is_flag=True, help="Replace a run and JSON of the same name.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the metrics, schema edgekin.train/1.")
-def command(config_path: Path | None, resume_run: bool, force: bool, json_path: Path | None, **flags: Any) -> None:
+def command(config_path: Path | None, resume_run: bool, force: bool, json_path: Path | None, no_body_model: bool,
+            **flags: Any) -> None:
     """Train a self-model and score it beside its floors.
 
-    Without arguments: the built-in arm, in about three minutes. The run folder has all that `edgekin compile` needs.
+    Without --model two: a body model of the robot's chain, and a decoder that is distilled from it. Without arguments:
+    of the built-in arm, in about nine minutes. The run folder has all that `edgekin compile` needs.
     """
     from edgekin.output import check_output, write_json
     from edgekin.training.train import resume, train
@@ -47,11 +52,11 @@ def command(config_path: Path | None, resume_run: bool, force: bool, json_path: 
     check_output(json_path, force)
     given = {key: value for key, value in flags.items() if value is not None}
     if resume_run:
-        _only_name(given, config_path)
+        _only_name(given | ({"no-body-model": True} if no_body_model else {}), config_path)
         with _Bars() as bars:
             result = resume(given.get("name"), bars)
     else:
-        config = _config(config_path, given)
+        config = _config(config_path, given, no_body_model)
         with _Bars() as bars:
             result = train(config, force, bars)
     if json_path is not None:
@@ -65,12 +70,20 @@ def _only_name(given: dict[str, Any], config_path: Path | None) -> None:
         raise click.UsageError(f"--resume goes on with the run's own settings; leave out {', '.join(others)}")
 
 
-def _config(path: Path | None, given: dict[str, Any]) -> TrainConfig:
-    """Defaults, under the YAML file, under the flags."""
+def _config(path: Path | None, given: dict[str, Any], no_body_model: bool) -> TrainConfig:
+    """Defaults, under the YAML file, under the flags; where neither names a model, the pair."""
     from edgekin.config import from_mapping, load_yaml
-    from edgekin.training.settings import TrainConfig
+    from edgekin.training.settings import BODY, TrainConfig
 
     values = load_yaml(path) if path is not None else {}
+    if "model" in given and "teacher" not in given:
+        values.pop("teacher", None)
+    if no_body_model:
+        if given.get("model", values.get("model", "neurokin")) != "neurokin" or "teacher" in given:
+            raise click.UsageError("--no-body-model trains neurokin alone; leave out --model and --teacher")
+        values.pop("teacher", None)
+    elif not {"model", "teacher"} & {*values, *given}:
+        values["teacher"] = BODY
     # A flag of a pair replaces the file's choice between the two.
     for one, other in (("budget_s", "steps"), ("data", "protocol")):
         for flag, excluded in ((one, other), (other, one)):
@@ -128,6 +141,11 @@ def _show(result: TrainResult) -> None:
         for name, floor in part["floors"].items():
             table.add_row(f"floor: {name.replace('_', ' ')}", *_cells(floor, depth))
         console.print(table)
+    body = m.get("body")
+    if body is not None:
+        console.print(f"body model {body['model']} {body['size']}: {body['psnr_db']:.2f} dB, IoU {body['iou']:.4f}, "
+                      f"{body['parameters']:,} parameters, {body['steps']:,} steps in {body['train_seconds']:.0f} s"
+                      + ("" if body["teaches"] else "; [bold]it hardly knows the frames, so it taught nothing[/]"))
     console.print(f"{m['parameters']:,} parameters, {m['macs']:,} MACs; {m['steps']:,} steps in "
                   f"{m['train_seconds']:.0f} s on {m['device']}")
     console.print(f"run: {result.run.path}", highlight=False)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekin.bundle import DETECTOR
+from edgekin.bundle import BODY, BODY_ANSWERS, DETECTOR
+from edgekin.compile.body import BodyPart, body_beside, own_body
 from edgekin.compile.detector import DetectorPlan, calibrate_detector
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
-from edgekin.compile.product import Float, Logits, Product, Target
+from edgekin.compile.product import Product, Target
 from edgekin.compile.publish import new_bundle, robot_entry
 from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
@@ -56,6 +57,7 @@ class CompileConfig:
     max_psnr_loss_db: float = 0.1  # the parity gate
     out: Path | None = None  # the bundle's folder; by default <run>/bundle-<precision>
     force: bool = False  # replace an existing bundle
+    body_model: bool = True  # take in the body model that the decoder was distilled from
     force_int8: bool = False  # ship INT8 even where FP32 is faster here
     detector: DetectorPlan = field(default_factory=DetectorPlan)
     seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
@@ -87,6 +89,7 @@ class CompileResult:
     weight_bytes_fp32: int
     parity: Parity
     parity_fp32: Parity
+    body: BodyPart | None  # the body model beside the decoder
     latency: dict[str, Latency]  # precision -> time of one frame here
     calibration: Calibration | None
     note: str  # why another precision was published than asked for; empty where it was not
@@ -102,6 +105,7 @@ class CompileResult:
             "psnr_db": self.parity.psnr_db, "asked": self.asked, "note": self.note,
             "fp32": {"bytes": self.weight_bytes_fp32, "psnr_db": self.parity_fp32.psnr_db,
                      "parity": self.parity_fp32.core()},
+            "body": self.body.manifest() if self.body is not None else None,
             "frame_us": {name: asdict(latency) for name, latency in self.latency.items()},
             "calibration_method": self.calibration.method if self.calibration else None,
             "machine": describe(),
@@ -165,13 +169,15 @@ class _Compiler:
             chosen, calibration = self.int8()
         elif config.precision == "fp16":
             chosen = self.fp16()
+        body = body_beside(self.run, config.max_psnr_loss_db) if config.body_model else None
         latency = self.time({p[0].precision: p[0] for p in (reference, chosen)})
         note = self.slower(latency)
         if note:
             chosen, calibration, out = reference, None, self.out("fp32")
         result = CompileResult(
             out, self.target.name, config.precision, chosen[0].precision, chosen[0].weight_bytes,
-            reference[0].weight_bytes, chosen[1], reference[1], latency, calibration, note, revision(), config.seed)
+            reference[0].weight_bytes, chosen[1], reference[1], body, latency, calibration, note, revision(),
+            config.seed)
         self.publish(chosen[0], result)
         return result
 
@@ -185,14 +191,14 @@ class _Compiler:
 
         self.progress("read the run", 0.0)
         run, config = self.run, self.config
-        model = run.model()
+        model = run.self_model
         self.graph = to_graph(model)
         self.test = run.test
         if isinstance(self.graph, FieldGraph):
             self.target.field(self.graph, config.precision)  # refused before the pictures, which take long
             self.test = take(self.test, slice(0, FIELD_SAMPLES))
         self.masks = self.test.masks
-        self.expected = torch_logits(model, self.test.joint_pos)
+        self.expected = model.logits(self.test.joint_pos)
         source = str(Path(run.path) / "train.npz")
         self.poses = select_poses(config.profile, run.train.joint_pos, run.robot.limits, config.seed, source)
         self.source = CalibrationSource(config.profile, config.seed,
@@ -307,6 +313,9 @@ class _Compiler:
             bundle.files(product.files)
             self.progress("known answers", 0.0)
             bundle.known_answers(product, poses)
+            if result.body is not None:
+                bundle.files({BODY: result.body.product.files[result.body.product.main]})
+                bundle.known_answers(result.body.product, poses, BODY_ANSWERS)
             if self.target.name == "native":
                 self.progress("calibrate the detector", 0.0)
                 detector = calibrate_detector(product, run, config.detector, config.seed,
@@ -324,13 +333,16 @@ class _Compiler:
         quantization = {"scheme": "symmetric int8, zero-point 0, weights per output channel",
                         "method": calibration.method, "poses": calibration.poses, "samples": calibration.samples,
                         "samples_sha256": calibration.samples_sha256} if calibration else None
+        body = own_body(product, self.graph) if isinstance(self.graph, BodyGraph) else None
+        body = result.body.manifest() if result.body is not None else body
         settings = asdict(replace(config, out=None)) | {"out": str(result.bundle)}
         return {
             "target": self.target.name, "precision": product.precision, "robot": robot_entry(run.robot),
             "convention": run.robot.convention,
             "input": {"joint_pos": [self.graph.n_joints], "unit": "rad"},
             "output": {"logits": [self.graph.n_views, self.graph.height, self.graph.width]},
-            "quantization": quantization, "parity": asdict(result.parity), "parity_fp32": asdict(result.parity_fp32),
+            "quantization": quantization, "body": body,
+            "parity": asdict(result.parity), "parity_fp32": asdict(result.parity_fp32),
             "frame_us": {name: asdict(latency) for name, latency in result.latency.items()},
             "weights": {"file": product.main, "bytes": result.weight_bytes, "bytes_fp32": result.weight_bytes_fp32},
             "note": result.note,
@@ -338,13 +350,3 @@ class _Compiler:
                            "seed": config.seed, "machine": describe()},
             "config": settings,
         }
-
-
-def torch_logits(model: Any, joint_pos: Float) -> Logits:
-    """Return the FP32 logits (N, V, H, W) of a torch module for (N, J) joint angles in rad, in evaluation mode."""
-    import torch
-
-    model.eval()
-    with torch.no_grad():
-        joints = torch.as_tensor(np.asarray(joint_pos, np.float32))
-        return np.concatenate([model(joints[i : i + 64]).numpy() for i in range(0, len(joints), 64)])

@@ -41,15 +41,15 @@ class NewBundle:
         """Write the robot as trained, meshes included."""
         save_robot(robot, self.folder)
 
-    def known_answers(self, product: Product, poses: Float) -> None:
+    def known_answers(self, product: Product, poses: Float, name: str = KNOWN_ANSWERS) -> None:
         """Write the reference's answers for (K, J) poses, and make the native engine give them once already."""
         raw = product.known_answers(poses)
-        (self.folder / KNOWN_ANSWERS).write_bytes(raw)
+        (self.folder / name).write_bytes(raw)
         if product.main == WEIGHTS:
             from edgekin.runtime.engine import Engine
 
             with Engine.open(product.files[WEIGHTS]) as engine:
-                check_known_answers(engine, raw, str(self.out))
+                check_known_answers(engine, raw, f"{self.out}/{name}")
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest and move the folder to its place, replacing what is there."""

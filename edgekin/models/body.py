@@ -132,6 +132,15 @@ class Body:
         self._check(self._lib.ek_body_logits(self._handle, self._pointer(out)), "has no logits")
         return out
 
+    def predict(self, q: ArrayLike) -> F32:
+        """Return the probability that a pixel shows the robot (n, V, H, W), at joint angles q (n, J) rad."""
+        angles = self._floats(q, (len(np.asarray(q)), self.n_joints), "joint angles")
+        out = np.empty((len(angles), *self.shape), dtype=np.float32)
+        if len(angles):
+            status = self._lib.ek_body_predict(self._handle, self._pointer(angles), len(angles), self._pointer(out))
+            self._check(status, "cannot take these joint angles")
+        return out
+
     def compare(self, packed: NDArray[np.uint8], loss: Loss | None = None) -> float:
         """Return the loss of the last pictures against masks (V, H, ceil(W / 8)), and keep its derivative."""
         masks, value = self._masks(packed, self.mask_shape), self._ffi.new("double *")

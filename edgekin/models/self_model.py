@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,6 @@ from edgekin.errors import ConfigError, MissingExtra
 from edgekin.models.registry import HasDepth, HasOccupancy, PictureShape, build_model, to_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor, nn
 
     from edgekin.models.body_graph import BodyGraph
@@ -54,6 +53,17 @@ class SelfModel:
     def graph(self) -> Graph | BodyGraph | FieldGraph:
         """The model as plain numbers, for compilation."""
         return to_graph(self.module)
+
+    def logits(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Predict log-odds.
+
+        Args:
+            joint_pos: (N, J) rad.
+
+        Returns:
+            (N, V, H, W) float32 natural-log odds that a pixel shows the robot.
+        """
+        return self._evaluated(self.module, joint_pos)
 
     def probabilities(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float32]:
         """Predict silhouettes.

@@ -28,11 +28,13 @@ from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
 from edgekin.training.losses import depth_loss, range_penalty, silhouette_loss
 from edgekin.training.metrics import score
-from edgekin.training.settings import TrainConfig
+from edgekin.training.settings import TrainConfig, fresh_of
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from edgekin.training.teacher import Teacher
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY_S = 20.0
@@ -130,22 +132,25 @@ class Trainer:
         split: training set, and test set for the curve.
         config: validated.
         folder: where checkpoints go; None for none.
+        teacher: draws most of every batch, for decoders; None: all of it are frames.
     """
 
-    def __init__(self, model: SelfModel, split: Split, config: TrainConfig, folder: Path | None = None) -> None:
+    def __init__(self, model: SelfModel, split: Split, config: TrainConfig, folder: Path | None = None,
+                 teacher: Teacher | None = None) -> None:
         import torch
 
         if config.steps is None and config.budget_s is None:
             raise ConfigError("a training needs a budget of seconds or steps", "Set budget_s or steps")
         own = isinstance(model.module, OwnTraining)
-        if len(split.train) < config.batch and not own:
+        self.teacher, self.fresh = teacher, fresh_of(config.batch) if teacher is not None else 0
+        if len(split.train) < config.batch - self.fresh and not own:
             raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch}",
                             "Collect more samples or lower the batch in --config")
         self.model, self.config, self.folder = model, config, folder
         self.device = pick_device(config.device)
         self.network = model.module.to(self.device).train()
         self.joint_pos = torch.as_tensor(split.train.joint_pos, dtype=torch.float32, device=self.device)
-        self.batch = min(config.batch, len(split.train))
+        self.batch = min(config.batch - self.fresh, len(split.train))
         self.data = split.train
         self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
@@ -186,15 +191,20 @@ class Trainer:
 
     def _losses_of(self, index: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
         """What a batch costs, for the curve, and what is minimised: a decoder's has a penalty besides."""
+        import torch
+
         if isinstance(self.network, OwnTraining):
             loss = self.network.training_loss(self._batch(index), share)
             return loss, loss
         assert self.masks is not None
-        q = self._joints(index)
+        q, target = self._joints(index), self.masks[index].float()
+        if self.teacher is not None:
+            drawn = self.teacher.batch(self.progress.step, self.fresh)
+            q, target = (torch.cat([a, torch.from_numpy(b).to(a)]) for a, b in zip((q, target), drawn, strict=True))
         truth, network = self._depth(index), self.network
         with self._features() as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
-        loss = silhouette_loss(logits, self.masks[index].float())
+        loss = silhouette_loss(logits, target)
         total = loss + range_penalty(logits, features)
         if truth is not None and depth is not None:
             total = total + self.config.depth_weight * depth_loss(depth, truth)

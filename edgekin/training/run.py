@@ -17,13 +17,15 @@ from edgekin.output import write_json
 from edgekin.robot import RobotSpec, load_robot, robot_sha256, save_robot
 from edgekin.sim.dataset import Dataset, load_dataset, save_dataset
 from edgekin.training.loop import CHECKPOINT, Split
-from edgekin.training.settings import TrainConfig, runs_folder
+from edgekin.training.settings import BODY_MODEL, TrainConfig, runs_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
 RUN, METRICS, WEIGHTS, CURVES = "run.json", "metrics.json", "model.safetensors", "curves.png"
 TRAIN, TEST = "train.npz", "test.npz"
+#: The folder, inside a run, of the body model that its decoder was distilled from: the same files, but for the samples.
+BODY_FOLDER = "body"
 SCHEMA = "edgekin.run/1"
 
 
@@ -54,6 +56,14 @@ class Run:
         """The trained model with its hyper-parameters."""
         return load_model(self.path / WEIGHTS, self.robot)
 
+    @cached_property
+    def body_model(self) -> SelfModel | None:
+        """The body model: the run's own, or the one that its decoder was distilled from; None where there is none."""
+        if self.config.get("model", {}).get("name") == BODY_MODEL:
+            return self.self_model
+        path = self.path / BODY_FOLDER / WEIGHTS
+        return load_model(path, self.robot) if path.is_file() else None
+
     def model(self) -> nn.Module:
         """The trained torch module, in evaluation mode: (B, J) float32 rad -> logits (B, V, H, W)."""
         return self.self_model.module
@@ -61,7 +71,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """metrics.json, schema edgekin.train/1."""
-        return _read_json(self.path / METRICS)
+        return read_json(self.path / METRICS)
 
     @property
     def finished(self) -> bool:
@@ -76,7 +86,8 @@ class Run:
         return from_mapping(TrainConfig, self.config.get("config", {}), str(self.path / RUN))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object of a run's folder; raises ConfigError where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -145,21 +156,23 @@ def check_free(name: str, force: bool) -> Path:
 
 def latest_run() -> Path:
     """Return the run whose metrics.json was written last; raises ConfigError where there is none."""
-    return _latest(METRICS, "no finished run", "Run: edgekin train")
+    return _latest((METRICS,), "no finished run", "Run: edgekin train")
 
 
 def latest_unfinished() -> Path:
     """Return the interrupted run whose checkpoint was written last; raises ConfigError where there is none."""
-    return _latest(CHECKPOINT, "no interrupted run to resume", "Start one with: edgekin train")
+    return _latest((CHECKPOINT, f"{BODY_FOLDER}/{CHECKPOINT}"), "no interrupted run to resume",
+                   "Start one with: edgekin train")
 
 
-def _latest(file: str, what: str, hint: str) -> Path:
+def _latest(files: tuple[str, ...], what: str, hint: str) -> Path:
     root = runs_folder()
-    whole = [path for path in root.glob(f"*/{file}") if not path.parent.name.startswith(".")]
-    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    found = [(path.stat().st_mtime_ns, root / path.relative_to(root).parts[0])
+             for file in files for path in root.glob(f"*/{file}")]
+    whole = [entry for entry in found if not entry[1].name.startswith(".")]
+    if not whole:
         raise ConfigError(f"{what} under {root}/", hint)
-    return found[-1].parent
+    return max(whole)[1]
 
 
 def load_run(path: str | Path, finished: bool = True) -> Run:
@@ -177,7 +190,7 @@ def load_run(path: str | Path, finished: bool = True) -> Run:
         folder = runs_folder() / folder
     if not (folder / RUN).is_file():
         raise ConfigError(f"{path} is no run: {folder / RUN} does not exist", "Run: edgekin train")
-    content = _read_json(folder / RUN)
+    content = read_json(folder / RUN)
     if content.get("schema") != SCHEMA:
         raise ConfigError(f"run {folder} is of schema {content.get('schema')!r}, expected {SCHEMA!r}",
                           "Run: edgekin train")

@@ -20,6 +20,18 @@ LONG_BUDGET_S = 300.0
 FEW_JOINTS = 5
 #: The same for ffksm, which marches a thousand rays where others draw a picture.
 FIELD_BUDGET_S = 1200.0
+#: The same for a body model and the decoder that is distilled from it; the body model's part of it.
+PAIR_BUDGET_S, LONG_PAIR_BUDGET_S = 480.0, 720.0
+BODY_SHARE, BODY_BUDGET_S = 0.25, 90.0
+#: Steps of a body model where the decoder's are fixed and not fewer.
+BODY_STEPS = 15_000
+#: `teacher` for a body model that is trained first, on the same samples.
+BODY = "body"
+BODY_MODEL = "k3dgs"
+#: The models that can be distilled.
+STUDENTS = ("neurokin",)
+#: Share of a batch that a teacher draws; the rest are frames, in which it cannot be wrong.
+FRESH_SHARE = 0.875
 #: Steps of a compact size on protocol published, where a fit that goes on too long loses on poses beyond the trained
 #: ones. Chosen on the end of the training trajectory, not on the test split: benchmarks/published_steps.py.
 PUBLISHED_STEPS = 4000
@@ -35,6 +47,7 @@ class TrainConfig:
     model: str = "neurokin"  # a key of edgekin.models.MODELS
     size: str = "m"  # one of the model's sizes
     learn: str | None = None  # k3dgs: what is learned besides, as "camera,chain"; None: what the pictures ask for
+    teacher: str | None = None  # body: a body model trained first draws poses to learn from; or a run with one
     protocol: str | None = None  # uniform | lorenz | published; None: uniform with as many samples as the joints need
     data: str | None = None  # a dataset instead of a protocol: its last block is the test split
     samples: int | None = None  # training samples; None: the protocol's
@@ -60,6 +73,11 @@ class TrainConfig:
             raise ConfigError(f"protocol is {self.protocol!r}", f"Use one of: {', '.join(PROTOCOLS)}")
         if self.data is not None and self.protocol is not None:
             raise ConfigError(f"both data {self.data} and protocol {self.protocol} are given", "Give one of them")
+        if self.teacher is not None and self.model not in STUDENTS:
+            raise ConfigError(f"model {self.model} cannot be distilled from teacher {self.teacher!r}",
+                              f"Leave the teacher out, or use --model {' or '.join(STUDENTS)}")
+        if self.teacher is not None and self.batch < 2:
+            raise ConfigError("batch is 1, expected 2 or more with a teacher", "Raise the batch")
         if self.device not in DEVICES:
             raise ConfigError(f"device is {self.device!r}", f"Use one of: {', '.join(DEVICES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):
@@ -81,11 +99,26 @@ class TrainConfig:
         """Return itself, with the default budget for so many joints where neither budget nor steps is given."""
         if self.steps is not None or self.budget_s is not None:
             return self
+        few = n_joints <= FEW_JOINTS
+        if self.teacher is not None:
+            return replace(self, budget_s=PAIR_BUDGET_S if few else LONG_PAIR_BUDGET_S)
         if self.model == "neurokin" and self.protocol == "published" and self.size != "published":
             return replace(self, steps=PUBLISHED_STEPS)
         if self.model == "ffksm":
             return replace(self, budget_s=FIELD_BUDGET_S)
-        return replace(self, budget_s=DEFAULT_BUDGET_S if n_joints <= FEW_JOINTS else LONG_BUDGET_S)
+        return replace(self, budget_s=DEFAULT_BUDGET_S if few else LONG_BUDGET_S)
+
+    def parts(self) -> tuple[TrainConfig | None, TrainConfig]:
+        """Return what a body model is trained with before the decoder, None where none is, and the decoder's part."""
+        if self.teacher != BODY:
+            return None, self
+        plain = TrainConfig()
+        body = replace(self, model=BODY_MODEL, size=plain.size, teacher=None, batch=plain.batch,
+                       learning_rate=plain.learning_rate)
+        if self.budget_s is None:
+            return replace(body, steps=min(self.steps or BODY_STEPS, BODY_STEPS)), replace(self, learn=None)
+        first = min(BODY_SHARE * self.budget_s, BODY_BUDGET_S)
+        return replace(body, budget_s=first), replace(self, budget_s=self.budget_s - first, learn=None)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -99,6 +132,11 @@ class TrainConfig:
         plain = re.sub(r"[^A-Za-z0-9_-]+", "-", robot).strip("-") or "robot"
         kind = self.size if self.model == "neurokin" else f"{self.model}-{self.size}"
         return f"{plain}-{kind}-{stamp}"
+
+
+def fresh_of(batch: int) -> int:
+    """Return how many samples of a batch a teacher draws: at least one is, and at least one is a frame."""
+    return max(1, min(batch - 1, round(FRESH_SHARE * batch)))
 
 
 _RUNS: ContextVar[Path | None] = ContextVar("runs", default=None)

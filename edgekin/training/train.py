@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
 from edgekin.models import PictureShape, build_model, can_learn, default_learn
 from edgekin.models.reference import count
-from edgekin.models.self_model import SelfModel
+from edgekin.models.self_model import SelfModel, load_model
 from edgekin.output import write_atomic, write_json
+from edgekin.robot import RobotSpec, robot_sha256
 from edgekin.sim.dataset import Dataset, take
 from edgekin.training.curves import curves_png
 from edgekin.training.floors import floors, mean_image
@@ -20,6 +23,7 @@ from edgekin.training.loop import CHECKPOINT, Split, Trainer, threads_for
 from edgekin.training.metrics import depth_mae_m, score
 from edgekin.training.protocols import prepare
 from edgekin.training.run import (
+    BODY_FOLDER,
     CURVES,
     METRICS,
     WEIGHTS,
@@ -28,12 +32,16 @@ from edgekin.training.run import (
     create_run,
     latest_unfinished,
     load_run,
+    read_json,
 )
-from edgekin.training.settings import TrainConfig
+from edgekin.training.settings import BODY, TrainConfig
+from edgekin.training.teacher import Poses, Teacher
 
 SCHEMA = "edgekin.train/1"
 #: The published score is the mean over the first hundred test images; the floors beside it are, too.
 PUBLISHED_TEST = 100
+#: A body model teaches where it beats the mean image by so much on so many of the frames that it was trained on.
+KNOWN_DB, KNOWN_FRAMES = 2.0, 200
 
 Report = Callable[[str, float], None]  # (stage, share done)
 
@@ -64,12 +72,14 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
     start = time.monotonic()
     spec, split = prepare(config, _samples_report(report))
     config = config.with_budget(len(spec.actuated))
-    learn = config.learned
-    if config.learn is None and can_learn(config.model):
-        learn = default_learn(config.model, mean_image(split.train))
-    model = build_model(config.model, config.size, PictureShape.of(spec), config.seed, spec, learn)
+    source, decoder = _body_source(config, spec), config.parts()[1]
+    model = build_model(config.model, config.size, PictureShape.of(spec), config.seed, spec, _learned(decoder, split))
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
     run = create_run(config, spec, split, model, name, force)
+    if source is not None:
+        (run.path / BODY_FOLDER).mkdir()
+        for file in (WEIGHTS, CURVES, METRICS):
+            shutil.copyfile(source / file, run.path / BODY_FOLDER / file)
     return _fit(run, model, split, config, report, data_seconds=time.monotonic() - start)
 
 
@@ -107,25 +117,82 @@ def _samples_report(report: Report | None) -> Callable[[str, int, int], None] | 
 
 def _fit(run: Run, model: SelfModel, split: Split, config: TrainConfig, report: Report | None,
          data_seconds: float) -> TrainResult:
+    """Train the body model that teaches, where one is asked for, then the run's own model."""
+    body, decoder = config.parts()
+    if body is not None and not (run.path / BODY_FOLDER / METRICS).is_file():
+        _fit_body(run, split, body, report)
+    more: dict[str, Any] = {"data_seconds": round(data_seconds, 3)}
+    teacher = None
+    if config.teacher is not None:
+        teacher, more["body"] = _teacher(run, split, config.seed)
+    return TrainResult(run, _fit_model(run.path, model, split, decoder, report, more, teacher))
+
+
+def _fit_body(run: Run, split: Split, config: TrainConfig, report: Report | None) -> None:
+    folder = run.path / BODY_FOLDER
+    folder.mkdir(exist_ok=True)
+    model = build_model(config.model, config.size, PictureShape.of(run.robot), config.seed, run.robot,
+                        _learned(config, split))
+    _fit_model(folder, model, split, config, report, {})
+
+
+def _teacher(run: Run, split: Split, seed: int) -> tuple[Teacher | None, dict[str, Any]]:
+    """Return the run's body model as a teacher with its metrics; None where it does not even know the frames."""
+    metrics = read_json(run.path / BODY_FOLDER / METRICS)
+    model = load_model(run.path / BODY_FOLDER / WEIGHTS, run.robot)
+    known = score_model(model, take(split.train, slice(0, KNOWN_FRAMES)))["psnr_db"]
+    floor = metrics["floors"]["mean_image"]["psnr_db"]
+    metrics["teaches"] = known > floor + KNOWN_DB
+    return Teacher(model, Poses.of(split.train, run.robot.limits), seed) if metrics["teaches"] else None, metrics
+
+
+def _body_source(config: TrainConfig, spec: RobotSpec) -> Path | None:
+    """Return the folder of the body model that another run is to teach with; None where no run is named.
+
+    Raises:
+        ConfigError: there is no such run, it has no body model, or it is of another robot.
+    """
+    if config.teacher is None or config.teacher == BODY:
+        return None
+    other = load_run(config.teacher)
+    if other.body_model is None:
+        raise ConfigError(f"run {other.path} has no body model, so it cannot teach", "Name a run of k3dgs or of a pair")
+    if robot_sha256(other.robot) != robot_sha256(spec):
+        raise ConfigError(f"run {other.path} is of another robot or camera than {spec.name}, so it cannot teach",
+                          "Name a run of the same robot and protocol")
+    return other.path / BODY_FOLDER if (other.path / BODY_FOLDER / WEIGHTS).is_file() else other.path
+
+
+def _learned(config: TrainConfig, split: Split) -> tuple[str, ...]:
+    """What a model learns besides: what is asked for, else what the pictures ask for."""
+    if config.learn is None and can_learn(config.model):
+        return default_learn(config.model, mean_image(split.train))
+    return config.learned
+
+
+def _fit_model(folder: Path, model: SelfModel, split: Split, config: TrainConfig, report: Report | None,
+               more: dict[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
+    """Train one model in its folder, going on from a checkpoint there; write what it is and how good."""
     import torch
 
     torch.set_num_threads(threads_for(count(model.graph())[1]))
-    trainer = Trainer(model, split, config, run.path)
-    if (run.path / CHECKPOINT).is_file():
+    trainer = Trainer(model, split, config, folder, teacher)
+    if (folder / CHECKPOINT).is_file():
         trainer.resume()
     else:
         trainer.save()  # interrupted from here on, the run can be resumed
-    progress = trainer.run(None if report is None else lambda _, share: report("training", share))
+    stage = "body model" if folder.name == BODY_FOLDER else "training"
+    progress = trainer.run(None if report is None else lambda _, share: report(stage, share))
     if report is not None:
         report("scoring", 0.0)
     metrics = {**measure(model, split, config), "train_seconds": round(progress.elapsed_s, 3),
-               "data_seconds": round(data_seconds, 3), "steps": progress.step, "device": trainer.device}
-    write_atomic(run.path / WEIGHTS, model.to_bytes())
-    title = f"{run.path.name}: {config.model} {config.size}, {metrics['protocol']}, {metrics['n_train']} samples"
-    write_atomic(run.path / CURVES, curves_png(progress, metrics["floors"], title))
-    write_json(run.path / METRICS, metrics)
-    (run.path / CHECKPOINT).unlink(missing_ok=True)
-    return TrainResult(run, metrics)
+               "steps": progress.step, "device": trainer.device, **more}
+    write_atomic(folder / WEIGHTS, model.to_bytes())
+    title = f"{folder.name}: {config.model} {config.size}, {metrics['protocol']}, {metrics['n_train']} samples"
+    write_atomic(folder / CURVES, curves_png(progress, metrics["floors"], title))
+    write_json(folder / METRICS, metrics)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return metrics
 
 
 def measure(model: SelfModel, split: Split, config: TrainConfig) -> dict[str, Any]:

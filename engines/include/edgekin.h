@@ -176,6 +176,8 @@ int ek_body_set(ek_body *body, const float *parameters);
 /* q (n_q) rad or m. The pictures stay inside until the next run. */
 int ek_body_run(ek_body *body, const float *q);
 int ek_body_logits(const ek_body *body, float *logits); /* (n_views, height, width) */
+/* run for n pictures: q (n, n_q); probability (n, n_views, height, width) that a pixel shows the robot. */
+int ek_body_predict(ek_body *body, const float *q, int n, float *probability);
 /* The loss of the last run, and its derivative kept for ek_body_backward. masks as for ek_engine_score. */
 int ek_body_compare(ek_body *body, const uint8_t *masks, const ek_body_loss *loss, double *value);
 /* Keeps the derivative of any other loss instead: dlogits (n_views, height, width). */

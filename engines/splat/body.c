@@ -176,6 +176,20 @@ int ek_body_logits(const ek_body *b, float *logits) {
   return EK_OK;
 }
 
+int ek_body_predict(ek_body *b, const float *q, int n, float *probability) {
+  if (!b || !q || n < 1 || !probability)
+    return EK_E_ARGUMENT;
+  for (int i = 0; i < n; i++) {
+    int status = ek_body_run(b, q + (size_t)i * (size_t)b->layout.n_q);
+    if (status)
+      return status;
+    for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
+      for (int x = 0; x < b->width; x++)
+        *probability++ = 1 - b->light[row * b->stride + x];
+  }
+  return EK_OK;
+}
+
 void ek_body_begin(const ek_body *b, ek_known *known) {
   for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
     ek_body_tell(b, b->empty + row * b->stride, 0, b->width - 1, known, row * b->stride);

@@ -52,8 +52,9 @@ def test_a_run_holds_what_the_next_steps_need(robot, runs, tmp_path, capsys):
 
     edgekin(*small(robot, "--name", "one", "--json", tmp_path / "t.json"))
     assert sorted(path.name for path in (runs / "one").iterdir()) == [
-        "curves.png", "metrics.json", "model.safetensors", "robot.urdf", "robot.yaml", "robot_meshes.npz", "run.json",
-        "test.npz", "train.npz"]
+        "body", "curves.png", "metrics.json", "model.safetensors", "robot.urdf", "robot.yaml", "robot_meshes.npz",
+        "run.json", "test.npz", "train.npz"]
+    assert (runs / "one" / "body" / "model.safetensors").is_file()
     metrics = json.loads((tmp_path / "t.json").read_text())
     assert metrics == json.loads((runs / "one" / "metrics.json").read_text())
     assert next(iter(metrics)) == "schema"
@@ -70,6 +71,17 @@ def test_a_run_holds_what_the_next_steps_need(robot, runs, tmp_path, capsys):
     assert run.model()(__import__("torch").zeros(2, 4)).shape == (2, 1, 24, 24)
     assert run.train_config.steps == 20
     assert "floor: nearest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("alone", [("--model", "neurokin"), ("--no-body-model",)])
+def test_a_decoder_can_be_trained_alone(robot, runs, alone):
+    (runs.parent / "t.yaml").write_text("teacher: body\n")
+    edgekin(*small(robot, "--name", "one", *alone, "--config", runs.parent / "t.yaml"))
+    assert not (runs / "one" / "body").exists()
+    assert json.loads((runs / "one" / "run.json").read_text())["config"]["teacher"] is None
+    for wrong in (("--model", "k3dgs"), ("--teacher", "one")):
+        with pytest.raises(UsageError, match="neurokin alone"):
+            edgekin(*small(robot, "--name", "two", "--no-body-model", *wrong))
 
 
 def test_evaluate_repeats_the_score_of_training(robot, runs, tmp_path, capsys):
@@ -95,7 +107,8 @@ def test_a_file_of_samples_is_trained_on(robot, runs):
     from edgekin.sim.dataset import save_dataset
 
     save_dataset(uniform_dataset(load_robot(robot), 100, 3), runs.parent / "d.npz")
-    edgekin("train", "--robot", robot, "--size", "s", "--steps", 5, "--data", runs.parent / "d.npz", "--name", "d")
+    edgekin("train", "--robot", robot, "--no-body-model", "--size", "s", "--steps", 5, "--data", runs.parent / "d.npz",
+            "--name", "d")
     metrics = json.loads((runs / "d" / "metrics.json").read_text())
     assert (metrics["n_train"], metrics["n_test"]) == (80, 20)
     with pytest.raises(EdgekinError, match="24x24 px"):

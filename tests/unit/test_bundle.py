@@ -131,15 +131,15 @@ def test_the_latest_bundle_is_the_one_written_last(tmp_path, monkeypatch):
 def test_known_answers_survive_their_file_and_refuse_damage():
     poses = np.zeros((3, 4))
     raw = known_answers_bytes(poses, logits_int8=np.ones((3, 1, 2, 2), np.int8))
-    answers = read_known_answers(raw, "b")
+    answers = read_known_answers(raw, f"b/{KNOWN_ANSWERS}")
     assert answers["logits_int8"].dtype == np.int8
     assert np.array_equal(answers["joint_pos"], poses)
     for bad in (b"", raw[:-30], b"PK" + raw, known_answers_bytes(np.zeros((0, 4))), known_answers_bytes(np.zeros(4))):
         with pytest.raises(BundleError, match=KNOWN_ANSWERS):
-            read_known_answers(bad, "b")
+            read_known_answers(bad, f"b/{KNOWN_ANSWERS}")
 
 
 def test_pickled_answers_are_never_loaded():
     raw = known_answers_bytes(np.array([[object()]]))
     with pytest.raises(BundleError, match=KNOWN_ANSWERS):
-        read_known_answers(raw, "b")
+        read_known_answers(raw, f"b/{KNOWN_ANSWERS}")

@@ -3,13 +3,14 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from edgekin.bundle import KNOWN_ANSWERS, MANIFEST, WEIGHTS, load_bundle
+from edgekin.bundle import BODY, KNOWN_ANSWERS, MANIFEST, WEIGHTS, load_bundle
 from edgekin.compile.detector import DetectorPlan
 from edgekin.compile.evaluate import evaluate
 from edgekin.compile.pipeline import CompileConfig, compile_run
-from edgekin.errors import ConfigError
+from edgekin.errors import BundleError, ConfigError
 from edgekin.runtime.engine import supported_isas
 from edgekin.runtime.profile import profile_engine
 
@@ -83,3 +84,36 @@ def test_a_target_that_cannot_draw_says_so(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+
+
+def test_a_bundle_of_a_pair_carries_both(run, tmp_path):
+    from edgekin.training.settings import TrainConfig, runs_under
+    from edgekin.training.train import train
+
+    with runs_under(tmp_path / "runs"):
+        pair = train(TrainConfig(size="s", teacher=str(run.path), protocol="uniform", samples=200, test_samples=40,
+                                 steps=100, name="pair").validated()).run
+    both = compile_run(pair, replace(CONFIG, precision="fp32", out=tmp_path / "both"))
+    loaded = load_bundle(both.bundle)
+    entry = loaded.manifest["body"]
+    assert entry["bytes"] == (both.bundle / BODY).stat().st_size < 10_000
+    assert entry["parity"]["psnr_loss_db"] == pytest.approx(0.0, abs=0.01)
+    with loaded.open_engine() as engine:
+        assert engine.info.n_layers > 1
+    with loaded.open_body() as body:
+        found = 1 / (1 + np.exp(-body.predict(pair.test.joint_pos[:5])))
+    assert np.abs(found - run.self_model.probabilities(pair.test.joint_pos[:5])).max() < 1e-4
+    alone = compile_run(pair, replace(CONFIG, precision="fp32", body_model=False, out=tmp_path / "alone"))
+    assert not (alone.bundle / BODY).exists()
+    with pytest.raises(BundleError, match="no body model"):
+        load_bundle(alone.bundle).open_body()
+    (both.bundle / BODY).write_bytes((both.bundle / BODY).read_bytes()[:-4])
+    with pytest.raises(BundleError, match=BODY):
+        load_bundle(both.bundle)
+
+
+def test_a_body_models_own_bundle_opens_it_too(bundles):
+    loaded = load_bundle(bundles["int8"].bundle)
+    assert loaded.has_body
+    with loaded.open_body() as engine:
+        assert engine.info.n_layers == 1
