@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Points that go through the network at once: their features stay in the cache.
 CHUNK = 4096
 #: Cells on a side of the grid that space is skipped by, and the opacity of a sample from which its cell is kept.
-CELLS, KEEP = 32, 2e-3
+CELLS, KEEP = 24, 2e-3
 
 
 def logits(thickness: Tensor, background: Tensor | None) -> Tensor:
