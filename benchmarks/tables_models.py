@@ -25,7 +25,7 @@ def recorded(folder: Path) -> dict[str, dict[str, Any]]:
 def section(name: str, result: dict[str, Any], machine: str, draw: bool) -> str:
     """Return the part of the page about one comparison; with draw also write its plots beside the page."""
     pattern = f"models-{name}-{machine}-{{}}.png"
-    names = [plot for plot in page.PLOTS if result.get(plot, True)]
+    names = [plot for plot in page.PLOTS if page.has(result, plot)]
     if draw:
         for plot, content in page.draw(result).items():
             (PAGE.parent / pattern.format(plot)).write_bytes(content)

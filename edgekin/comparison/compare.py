@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgekin.comparison.contestants import PUBLISHED, Contestant, chosen
-from edgekin.comparison.deploy import ENGINES, Budget, Deployed, deploy, time_in_turns
+from edgekin.comparison.deploy import ENGINES, Budget, Deployed, deploy, in_torch, time_in_turns
 from edgekin.comparison.panels import panels
 from edgekin.comparison.pieces import Store, given_run, provenance
-from edgekin.comparison.plan import Piece, Plan, make_plan
+from edgekin.comparison.plan import SLOW, Piece, Plan, make_plan
 from edgekin.comparison.settings import PRESETS, CompareConfig, Preset
 from edgekin.comparison.workers import DONE, Word, default_jobs, train_pieces
 from edgekin.errors import ConfigError, MissingExtra
@@ -82,11 +82,11 @@ class _Comparer:
     def __init__(self, config: CompareConfig, force: bool, report: Report) -> None:
         self.config, self.report = config, report
         self.preset: Preset = PRESETS[config.preset]
-        who, left_out = chosen(config.models, config.preset == "quick")
+        who = chosen(config.models)
         self.robot: RobotSpec = load_robot(config.robot)
         self.sha256 = robot_sha256(self.robot)
         self.given = self._given(who)
-        self.plan: Plan = make_plan(config, self.preset, (self.robot, self.sha256), who, left_out)
+        self.plan: Plan = make_plan(config, self.preset, (self.robot, self.sha256), who)
         self.folder = config.folder(self.robot.name)
         identity = {"robot": self.robot.name, "robot_sha256": self.sha256, **config.identity}
         self.store = Store(self.folder, identity, force)
@@ -178,7 +178,8 @@ class _Comparer:
         deployed: dict[str, Deployed] = {}
         for number, (name, run) in enumerate(runs.items()):
             self.say(name, "compiling", number / len(runs))
-            deployed[name] = deploy(run)
+            slow = self.plan.rows[name].contestant.slow and not self.preset.slow
+            deployed[name] = in_torch(run, SLOW) if slow else deploy(run)
         predict = {f"{name}/{engine}": f for name, d in deployed.items() for engine, f in d.predict.items()}
         times = time_in_turns(predict, split.test.joint_pos, Budget(self.latency_s, self.preset.latency_frames),
                               lambda share: self.say("all models", "timing", share, self.latency_s))
@@ -223,9 +224,11 @@ class _Comparer:
             "given": m.get("given"), "run": piece.key}
 
     def curve(self, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        points = self.preset.points
+        points, every = self.preset.points, list(self.plan.curve.values())
+        if not every:
+            return {"samples": [], "models": {}, "floors_psnr_db": {}}
         models = {name: [_score(metrics[by[n].key]) for n in points] for name, by in self.plan.curve.items()}
-        first = next(iter(self.plan.curve.values()))
+        first = every[0]
         floors = {floor: [metrics[first[n].key]["floors"][floor]["psnr_db"] for n in points]
                   for floor in ("mean_image", "nearest")}
         return {"samples": list(points), "models": models, "floors_psnr_db": floors}

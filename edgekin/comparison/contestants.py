@@ -22,7 +22,7 @@ class Contestant:
     full_s: float = 300.0  # seconds of training of its row, preset full, up to FEW_JOINTS joints
     short_s: float = 90.0  # the same of each point of a curve or an ablation
     settings: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, besides model, data, budget and seed
-    quick: bool = True  # fast enough to train and score that preset quick takes it in
+    slow: bool = False  # to draw: preset quick trains its row alone, and times it in torch alone
 
     @property
     def missing(self) -> str:
@@ -35,7 +35,7 @@ class Contestant:
 
 _TABLE = (
     Contestant("ffksm", "ffksm", "a field of density and visibility over points and joint angles, marched along rays",
-               full_s=2400.0, short_s=400.0),
+               full_s=2400.0, short_s=400.0, slow=True),
     Contestant("resneurokin-d", "resneurokin-d", "neurokin with residual blocks and a head for metric depth",
                full_s=600.0, short_s=150.0),
     Contestant("k3dgs", "k3dgs", "soft ellipsoids on the kinematic chain, drawn by its cameras"),
@@ -51,12 +51,8 @@ def contestants() -> dict[str, Contestant]:
     return {c.name: c for c in (*known, *others)}
 
 
-def chosen(names: tuple[str, ...], quick: bool) -> tuple[list[Contestant], list[str]]:
-    """Return the contestants of these names, or all where none are given, and why others are left out.
-
-    Args:
-        names: empty for all.
-        quick: leave out those that are too slow for preset quick, unless they are named.
+def chosen(names: tuple[str, ...]) -> list[Contestant]:
+    """Return the contestants of these names, or all where none are given.
 
     Raises:
         ConfigError: a name that is not known.
@@ -67,11 +63,7 @@ def chosen(names: tuple[str, ...], quick: bool) -> tuple[list[Contestant], list[
             close = difflib.get_close_matches(name, known, n=1)
             raise ConfigError(f"model {name!r} is not known to the comparison",
                               f"Did you mean {close[0]!r}?" if close else f"Use some of: {', '.join(known)}")
-    if names:
-        return [known[name] for name in dict.fromkeys(names)], []
-    slow = [c.name for c in known.values() if quick and not c.quick]
-    left = [f"{name}: too slow for preset quick; name it with --models, or use --preset full" for name in slow]
-    return [c for c in known.values() if c.name not in slow], left
+    return [known[name] for name in names or known]
 
 
 #: The published table, and what its figures are. Source: the methods' own logs and code, measured again.

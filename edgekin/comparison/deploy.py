@@ -44,6 +44,11 @@ class Deployed:
     weight_bytes: int | None  # of the native weight file
 
 
+def in_torch(run: Run, why: str) -> Deployed:
+    """Return a run in torch alone, and why."""
+    return Deployed({"torch": _torch(run)}, {engine: why for engine in ENGINES if engine != "torch"}, None, None)
+
+
 def deploy(run: Run) -> Deployed:
     """Compile a run for every engine: torch and ONNX Runtime in FP32, native in INT8 or else FP32."""
     predict: dict[str, Predict] = {"torch": _torch(run)}

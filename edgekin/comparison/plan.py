@@ -19,6 +19,7 @@ from edgekin.training.settings import FEW_JOINTS, TrainConfig
 ROW_WEIGHT, POINT_WEIGHT = 5.0, 1.0
 #: More joints take longer to learn, as in edgekin.training.settings.
 MANY_JOINTS_FACTOR = 2.0
+SLOW = "it draws too slowly for preset quick; use --preset full"
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,11 @@ class _Planner:
 
     def plan(self, who: list[Contestant], bars: list[Ablation], left_out: list[str]) -> Plan:
         preset = self.preset
-        rows = {c.name: self.piece(c, preset.train, c.name, {}, row=True) for c in who}
-        curve = {c.name: {n: self.piece(c, n, f"{c.name}, {n} samples", {}) for n in preset.points} for c in who}
+        # The slow ones first: they are what the others would wait for.
+        first = sorted(who, key=lambda c: not c.slow)
+        rows = {c.name: self.piece(c, preset.train, c.name, {}, row=True) for c in first}
+        curve = {c.name: {n: self.piece(c, n, f"{c.name}, {n} samples", {}) for n in preset.points}
+                 for c in who if preset.slow or not c.slow}
         by_name = {c.name: c for c in who}
         ablations = tuple(Bars(a, tuple(
             (v, self.piece(by_name[a.model], preset.ablated, f"{a.model}, {a.name}: {v.label}", v.settings))
@@ -90,8 +94,7 @@ class _Planner:
         return Plan(rows, curve, ablations, tuple(left_out))
 
 
-def make_plan(config: CompareConfig, preset: Preset, robot: tuple[RobotSpec, str], who: list[Contestant],
-              left_out: list[str]) -> Plan:
+def make_plan(config: CompareConfig, preset: Preset, robot: tuple[RobotSpec, str], who: list[Contestant]) -> Plan:
     """Return the trainings of a comparison.
 
     Args:
@@ -99,11 +102,12 @@ def make_plan(config: CompareConfig, preset: Preset, robot: tuple[RobotSpec, str
         preset: the one that it names.
         robot: and its hash.
         who: is compared.
-        left_out: why others are not.
     """
     by_name = {c.name: c for c in who}
-    why = {id(a): a.missing(by_name) for a in ABLATIONS}
-    left = [*left_out, *(f"ablation {a.name}, {a.model}: {why[id(a)]}" for a in ABLATIONS if why[id(a)])]
+    slow = {c.name for c in who if c.slow and not preset.slow}
+    why = {id(a): SLOW if a.model in slow else a.missing(by_name) for a in ABLATIONS}
+    left = [*(f"the curve of {name}: {SLOW}" for name in slow),
+            *(f"ablation {a.name}, {a.model}: {why[id(a)]}" for a in ABLATIONS if why[id(a)])]
     bars = [a for a in ABLATIONS if not why[id(a)]]
     planner = _Planner(config, preset, *robot)
     if preset.whole_s is not None:

@@ -26,6 +26,7 @@ class Preset:
     latency_s: float  # of timing, all engines together
     latency_frames: int  # that each engine runs at least
     poses: int  # of the panels
+    slow: bool  # curves, ablations and every engine of slow models, too
 
     @property
     def ablated(self) -> int:
@@ -38,9 +39,9 @@ PRESETS = {
     for preset in (
         Preset("quick", "Budgets are seconds, test samples few and curves of three points: it shows that things "
                "work, how, and roughly who is where. Scores are below what a full training reaches.",
-               1600, 200, (25, 100, 400), 2, 280.0, 12.0, 20, 4),
+               1600, 200, (25, 100, 400), 2, 280.0, 12.0, 20, 4, False),
         Preset("full", "Every model is trained to convergence.",
-               1600, 1000, (10, 25, 50, 100, 200, 400, 800, 1600), None, None, 60.0, 200, 4),
+               1600, 1000, (10, 25, 50, 100, 200, 400, 800, 1600), None, None, 60.0, 200, 4, True),
     )
 }
 

@@ -27,14 +27,20 @@ PLOTS = {
 }
 
 
+def has(result: Json, name: str) -> bool:
+    """Tell whether a result has something for a plot."""
+    if name == "data_efficiency":
+        return bool(result[name]["models"])
+    return bool(result.get(name, True))
+
+
 def draw(result: Json) -> dict[str, bytes]:
     """Return the PNG of every plot that the result has something for, by name.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    made = {name: getattr(plots, name)(result) for name in PLOTS}
-    return {name: content for name, content in made.items() if content is not None}
+    return {name: getattr(plots, name)(result) for name in PLOTS if has(result, name)}
 
 
 def plotted(result: Json, name: str) -> Json:

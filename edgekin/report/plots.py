@@ -101,11 +101,9 @@ def data_efficiency(result: Json) -> bytes:
     return png(figure)
 
 
-def ablations(result: Json) -> bytes | None:
-    """Return the PNG of every ablation beside the model as it is; None where there is none."""
+def ablations(result: Json) -> bytes:
+    """Return the PNG of every ablation beside the model as it is."""
     parts = result["ablations"]
-    if not parts:
-        return None
     columns = min(2, len(parts))
     rows = -(-len(parts) // columns)
     most = max(len(part["variants"]) for part in parts)

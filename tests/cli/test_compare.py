@@ -145,7 +145,7 @@ def test_what_fails_in_a_worker_is_the_same_one_line(robot, tmp_path, monkeypatc
     from edgekin.comparison.workers import train_pieces
 
     config = CompareConfig(robot, models=("neurokin",), budget=0.001)
-    plan = make_plan(config, PRESETS["quick"], (load_robot(robot), "x"), *chosen(config.models, True))
+    plan = make_plan(config, PRESETS["quick"], (load_robot(robot), "x"), chosen(config.models))
     broken = [replace(p, config=replace(p.config, robot="nowhere.urdf")) for p in plan.pieces[:2]]
     assert isinstance(broken[0], Piece)
     with pytest.raises(EdgekinError, match=r"nowhere.urdf.*not found") as caught:

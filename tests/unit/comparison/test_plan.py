@@ -24,7 +24,7 @@ def robot():
 
 def plan_of(robot, preset="quick", models=TWO, **changes):
     config = CompareConfig(preset=preset, models=models, **changes).validated()
-    return make_plan(config, PRESETS[preset], robot, *chosen(models, preset == "quick"))
+    return make_plan(config, PRESETS[preset], robot, chosen(models))
 
 
 def test_every_model_of_the_registry_is_compared():
@@ -96,6 +96,17 @@ def test_the_first_variant_of_an_ablation_is_the_model_as_it_is_and_quick_keeps_
         assert ablation.first(2) == (ablation.variants[0], ablation.variants[-1])
         assert ablation.first(None) == ablation.variants
         assert len({v.label for v in ablation.variants}) == len(ablation.variants)
+
+
+def test_quick_trains_only_the_row_of_a_slow_model_and_says_so(robot, monkeypatch):
+    monkeypatch.setattr("edgekin.comparison.contestants._TABLE",
+                        tuple(replace(c, slow=c.name == "k3dgs") for c in contestants().values()))
+    quick, full = plan_of(robot), plan_of(robot, "full")
+    assert list(quick.rows) == ["k3dgs", "neurokin"]
+    assert list(quick.curve) == ["neurokin"]
+    assert {bars.ablation.model for bars in quick.ablations} == {"neurokin"}
+    assert any(line.startswith("the curve of k3dgs: it draws too slowly") for line in quick.left_out)
+    assert set(full.curve) == set(TWO)
 
 
 @pytest.mark.parametrize(("change", "match"), [

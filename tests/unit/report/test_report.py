@@ -66,6 +66,9 @@ def test_the_same_result_gives_the_same_bytes(result):
 def test_without_ablations_there_is_no_plot_of_them(result):
     result["ablations"] = []
     assert set(page.draw(result)) == {"pareto", "data_efficiency", "panels"}
+    result["data_efficiency"] = {"samples": [], "models": {}, "floors_psnr_db": {}}
+    assert not page.has(result, "data_efficiency")
+    assert "What samples buy" not in page.html(result, {})
 
 
 def test_published_figures_stand_beside_the_best_row_of_a_model(result):
