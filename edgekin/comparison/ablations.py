@@ -60,16 +60,20 @@ def _noise(model: str) -> Ablation:
 
 
 ABLATIONS = (
-    _noise("neurokin"),
+    Ablation("distillation", "neurokin", "What does a teacher add that draws as many poses as are wanted?", (
+        Variant("body model teaches", {}),
+        Variant("samples alone", {"teacher": None}),
+    )),
+    _noise("neurokin-frames"),
     _noise("k3dgs"),
-    Ablation("depth", "neurokin", "How many hidden layers, and convolutions after them, does the decoder need?", (
+    Ablation("depth", "neurokin-frames", "How many hidden layers and convolutions does the decoder need?", (
         Variant("2 hidden, 2 convolutions", {}),
         Variant("3 hidden, 2 convolutions", {"size": "128x128x128-8-8"}),
         Variant("2 hidden, 3 convolutions", {"size": "128x128-8-8x8"}),
         Variant("1 hidden, 2 convolutions", {"size": "128-8-8"}),
         Variant("2 hidden, 1 convolution", {"size": "128x128-8-none"}),
     )),
-    Ablation("latent size", "neurokin", "How wide must the vector be that the picture is unfolded from?", (
+    Ablation("latent size", "neurokin-frames", "How wide must the vector be that the picture is unfolded from?", (
         Variant("128", {}),
         Variant("256", {"size": "128x256-8-8"}),
         Variant("64", {"size": "128x64-8-8"}),

@@ -161,9 +161,8 @@ class _Comparer:
         self.say(f"run {run.path.name}", "scoring", 0.0)
         measured = measure(run.self_model, split, run.train_config)
         own = run.metrics
-        return {**measured, "revision": own.get("revision"), "seed": own.get("seed"),
-                "train_seconds": own.get("train_seconds"), "n_train": own.get("n_train"), "device": own.get("device"),
-                "given": run.path.name}
+        kept = {key: own.get(key) for key in ("revision", "seed", "train_seconds", "body", "n_train", "device")}
+        return {**measured, **kept, "given": run.path.name}
 
     def measured(self, runs: dict[str, Run], split: Split) -> dict[str, Any]:
         """Bytes and times of every row: one piece, for engines are timed in turns with each other."""
@@ -203,7 +202,7 @@ class _Comparer:
                       "convention": spec.convention},
             "protocol": {"name": "uniform", "preset": preset.name, "about": preset.about, "n_train": preset.train,
                          "n_test": preset.test, "budget": self.config.budget,
-                         "train_seconds": round(sum(m["train_seconds"] or 0.0 for m in metrics.values()), 1),
+                         "train_seconds": round(sum(_seconds(m) for m in metrics.values()), 1),
                          "latency": "one frame, joint angles to picture, batch 1, warm, one thread pinned to one core, "
                                     "all engines in turns; torch and ONNX Runtime FP32, native at its precision"},
             "rows": sorted(rows, key=lambda row: -float(row["psnr_db"])), "floors": first["floors"],
@@ -220,7 +219,7 @@ class _Comparer:
             "psnr_db": round(m["psnr_db"], 4), "iou": round(m["iou"], 5), "depth_mae_m": depth,
             "parameters": m["parameters"], "macs": m["macs"], "bytes": engines["bytes"],
             "native_precision": engines["native_precision"], "latency_us": engines["latency_us"], "why_not": why_not,
-            "train_seconds": m["train_seconds"], "n_train": m["n_train"], "device": m.get("device"),
+            "train_seconds": _seconds(m), "n_train": m["n_train"], "device": m.get("device"),
             "given": m.get("given"), "run": piece.key}
 
     def curve(self, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -243,4 +242,10 @@ class _Comparer:
 
 def _score(m: dict[str, Any]) -> dict[str, Any]:
     return {"samples": m["n_train"], "psnr_db": round(m["psnr_db"], 4), "iou": round(m["iou"], 5),
-            "parameters": m["parameters"], "train_seconds": m["train_seconds"]}
+            "parameters": m["parameters"], "train_seconds": _seconds(m)}
+
+
+def _seconds(m: dict[str, Any]) -> float:
+    """Return the seconds of a training, and of the body model that taught in it."""
+    body = m.get("body") or {}
+    return round((m["train_seconds"] or 0.0) + (body.get("train_seconds") or 0.0), 3)

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekin.errors import ConfigError
 from edgekin.models import MODELS
-from edgekin.training.settings import TrainConfig
+from edgekin.training.settings import BODY, PAIR_BUDGET_S, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ _TABLE = (
                full_s=600.0, short_s=150.0),
     Contestant("k3dgs", "k3dgs", "soft ellipsoids on the kinematic chain, drawn by its cameras"),
     Contestant("neurokin", "neurokin", "joint angles to an MLP, a quarter-resolution map, 3x3 convolutions and a pixel "
-               "shuffle"),
+               "shuffle; distilled from a body model that is trained first, on the same samples",
+               full_s=PAIR_BUDGET_S, short_s=180.0, settings={"teacher": BODY}),
+    Contestant("neurokin-frames", "neurokin", "the same network, trained on the samples alone"),
 )
 
 

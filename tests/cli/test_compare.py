@@ -17,7 +17,7 @@ from edgekin.robot import load_robot, save_robot
 
 for package in ("torch", "matplotlib", "jinja2", "onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train,report]'")
-TWO = ("--models", "neurokin,k3dgs")
+TWO = ("--models", "neurokin-frames,k3dgs")
 ROW = {"model", "psnr_db", "iou", "depth_mae_m", "parameters", "macs", "bytes", "latency_us", "train_seconds"}
 
 
@@ -74,7 +74,7 @@ def test_a_comparison_is_whole_and_goes_on_after_a_kill(robot, runs, tmp_path, c
     assert result["schema"] == "edgekin.compare/1"
     assert {"machine", "robot", "protocol", "rows", "floors", "published", "data_efficiency",
             "ablations"} <= set(result)
-    assert {row["model"] for row in result["rows"]} == {"neurokin", "k3dgs"}
+    assert {row["model"] for row in result["rows"]} == {"neurokin-frames", "k3dgs"}
     for row in result["rows"]:
         assert set(row) >= ROW
         assert set(row["latency_us"]) == {"torch", "onnxruntime", "native"}
@@ -84,7 +84,7 @@ def test_a_comparison_is_whole_and_goes_on_after_a_kill(robot, runs, tmp_path, c
         assert row["bytes"] > 0
     by_name = {row["model"]: row for row in result["rows"]}
     assert by_name["k3dgs"]["latency_us"]["onnxruntime"] is None
-    assert by_name["neurokin"]["latency_us"]["onnxruntime"]["n"] >= 20
+    assert by_name["neurokin-frames"]["latency_us"]["onnxruntime"]["n"] >= 20
     assert set(result["floors"]) == {"all_black", "mean_image", "nearest"}
     assert result["data_efficiency"]["samples"] == [25, 100, 400]
     assert all(len(points) == 3 for points in result["data_efficiency"]["models"].values())

@@ -13,7 +13,7 @@ from edgekin.models import MODELS
 from edgekin.robot import load_robot, robot_sha256
 
 pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
-TWO = ("k3dgs", "neurokin")
+TWO = ("k3dgs", "neurokin-frames")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def test_curve_and_ablations_share_the_training_that_is_the_same(robot):
                 assert bars.pieces[0][1].key == plan.curve[bars.ablation.model][most].key
         keys = [p.key for p in plan.pieces]
         assert len(keys) == len(set(keys))
-        assert {n: p.config.samples for n, p in plan.curve["neurokin"].items()} == {
+        assert {n: p.config.samples for n, p in plan.curve["neurokin-frames"].items()} == {
             n: n for n in PRESETS[preset].points}
-    assert plan.curve["neurokin"][10].config.batch == 10  # fewer samples than a batch are one batch
+    assert plan.curve["neurokin-frames"][10].config.batch == 10  # fewer samples than a batch are one batch
 
 
 def test_a_key_changes_with_whatever_changes_the_result(robot):
@@ -79,11 +79,11 @@ def test_a_key_changes_with_whatever_changes_the_result(robot):
 
 
 def test_ablations_that_cannot_be_done_are_left_out_and_said(robot, monkeypatch):
-    odd = (Ablation("odd", "neurokin", "?", (Variant("as it is", {}), Variant("x", {"no_such_setting": 1}))),
-           Ablation("big", "neurokin", "?", (Variant("as it is", {}), Variant("x", {"size": "xxl"}))))
+    odd = (Ablation("odd", "neurokin-frames", "?", (Variant("as it is", {}), Variant("x", {"no_such_setting": 1}))),
+           Ablation("big", "neurokin-frames", "?", (Variant("as it is", {}), Variant("x", {"size": "xxl"}))))
     monkeypatch.setattr("edgekin.comparison.plan.ABLATIONS", (*ABLATIONS, *odd))
-    plan = plan_of(robot, models=("neurokin",))
-    assert {bars.ablation.model for bars in plan.ablations} == {"neurokin"}
+    plan = plan_of(robot, models=("neurokin-frames",))
+    assert {bars.ablation.model for bars in plan.ablations} == {"neurokin-frames"}
     said = "\n".join(plan.left_out)
     assert "ablation anisotropy, k3dgs: k3dgs is not compared" in said
     assert "no_such_setting" in said
@@ -102,9 +102,9 @@ def test_quick_trains_only_the_row_of_a_slow_model_and_says_so(robot, monkeypatc
     monkeypatch.setattr("edgekin.comparison.contestants._TABLE",
                         tuple(replace(c, slow=c.name == "k3dgs") for c in contestants().values()))
     quick, full = plan_of(robot), plan_of(robot, "full")
-    assert list(quick.rows) == ["k3dgs", "neurokin"]
-    assert list(quick.curve) == ["neurokin"]
-    assert {bars.ablation.model for bars in quick.ablations} == {"neurokin"}
+    assert list(quick.rows) == ["k3dgs", "neurokin-frames"]
+    assert list(quick.curve) == ["neurokin-frames"]
+    assert {bars.ablation.model for bars in quick.ablations} == {"neurokin-frames"}
     assert any(line.startswith("the curve of k3dgs: it draws too slowly") for line in quick.left_out)
     assert set(full.curve) == set(TWO)
 
