@@ -34,7 +34,7 @@ LEARNS = ("background", "camera", "chain")
 #: What there is one row of for every ellipsoid.
 ROWS = ("centre", "log_radius", "rotation", "sharpness", "opacity")
 #: Learning rates beside that of radii, rotations and sharpness: a radian or an e-fold is a large step, so is a metre.
-CENTRE_RATE, CHAIN_RATE, CAMERA_RATE, BACKGROUND_RATE = 0.2, 0.02, 0.02, 2.0
+CENTRE_RATE, CHAIN_RATE, CAMERA_RATE, BACKGROUND_RATE = 0.2, 0.05, 0.02, 2.0
 #: First radius and scatter about the line from a joint to the next, in lengths of a usual link.
 RADIUS, SCATTER = 0.15, 0.3
 SHARPNESS, OPACITY = 1.0, 2.0
