@@ -6,7 +6,6 @@
 static void run_body(const void *args) {
   ek_engine *e = *(ek_engine *const *)args;
   ek_body_run(e->body, e->joints); /* the joints have been checked */
-  ek_body_refresh(e->body, &e->known);
 }
 
 int ek_plan_body(ek_engine *e, const ek_model *m, int isa) {
@@ -16,16 +15,10 @@ int ek_plan_body(ek_engine *e, const ek_model *m, int isa) {
   e->body = ek_body_read(l->weight, (size_t)l->weight_bytes, isa, size, &status);
   if (!e->body)
     return status;
-  int stride = ek_body_stride(e->body);
-  int64_t bytes = (int64_t)sizeof(float) * m->n_views * m->height * stride;
-  e->known = (ek_known){.logit = ek_pool(e, bytes), .softplus = ek_pool(e, bytes), .stride = stride};
-  e->known.probability = ek_pool(e, bytes);
   ek_engine **self = ek_pool(e, sizeof *self);
-  if (!e->known.logit || !e->known.softplus || !e->known.probability || !self)
+  if (!self)
     return EK_E_MEMORY;
   *self = e;
-  ek_body_begin(e->body, &e->known);
-  e->logits = (ek_map){e->known.logit, l->out, m->height * stride, 1, stride};
   e->info.parameters = ek_body_n_parameters(e->body);
   return ek_push(e, run_body, self);
 }

@@ -6,7 +6,6 @@
 #ifndef EK_NATIVE_ENGINE_H
 #define EK_NATIVE_ENGINE_H
 
-#include "../splat/weights.h"
 #include "model.h"
 #include "edgekin.h"
 
@@ -41,7 +40,6 @@ struct ek_engine {
   float logit_scale;
   float depth_offset, depth_unit; /* of the maps behind the logits */
   ek_body *body;                  /* a body model instead of a decoder, else NULL */
-  ek_known known;
   /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
   int block_rows, block_columns;         /* of all views */
   ek_pixels *pixels, *sums;              /* INT8: (2, 256) what a pixel of logit i - 128 adds; (rows, columns) */

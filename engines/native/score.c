@@ -3,8 +3,9 @@
  * With l the logit, p = sigmoid(l) and y the observed pixel: the negative log-likelihood is softplus(l) - y l, the
  * squared error (p - y)^2, the prediction's entropy softplus(l) - l p. INT8 logits take 255 values: a table holds all
  * that one pixel adds, in fixed point, so the sums are exact, and the same in any order and on every machine. */
-#include "engine.h"
 #include "../core/status.h"
+#include "../splat/score.h"
+#include "engine.h"
 #include <math.h>
 #include <string.h>
 
@@ -125,45 +126,6 @@ static void finish_blocks(const partial *p, int n, ek_block_score *b) {
   }
 }
 
-/* Columns of blocks; first > last: none. */
-typedef struct {
-  int first, last;
-} block_range;
-
-/* The blocks of some rows that are not all empty: a decoder's all, a body model's those that it reaches. */
-static block_range reached(const ek_engine *e, int row, int rows) {
-  const int16_t *reach = e->body ? ek_body_reach(e->body) : NULL;
-  if (!reach)
-    return (block_range){0, e->block_columns - 1};
-  int first = INT16_MAX, last = -1;
-  for (int i = row; i < row + rows; i++) {
-    first = reach[2 * i] < first ? reach[2 * i] : first;
-    last = reach[2 * i + 1] > last ? reach[2 * i + 1] : last;
-  }
-  return first <= last ? (block_range){first / EK_BLOCK, last / EK_BLOCK} : (block_range){0, -1};
-}
-
-/* The blocks beside the range: every pixel has the logit of an empty one, so that only the mask is counted. Inlined, so
- * that it counts bits with what its caller's instruction set has for it. */
-static inline __attribute__((always_inline)) void empty_blocks(const ek_engine *e, const uint8_t *masks, int rows,
-                                                               block_range r, ek_block_score *blocks) {
-  int columns = e->block_columns, width = e->info.width;
-  double l = e->known.empty[0], softplus = e->known.empty[1], p = e->known.empty[2];
-  for (int i = 0; i < columns; i++) {
-    if (i >= r.first && i <= r.last)
-      continue;
-    int wide = width - EK_BLOCK * i < EK_BLOCK ? width - EK_BLOCK * i : EK_BLOCK, on = 0, n = wide * rows;
-    for (int y = 0; y < rows; y++)
-      on += __builtin_popcount(masks[y * columns + i] & (0xff00u >> wide) & 255u);
-    blocks[i] = (ek_block_score){.nll = n * softplus - on * l,
-                                 .squared_err = n * p * p + on * (1 - 2 * p),
-                                 .entropy = n * (softplus - l * p),
-                                 .predicted = l > 0 ? n : 0,
-                                 .observed = on,
-                                 .intersection = l > 0 ? on : 0};
-  }
-}
-
 #define SCORE_TARGET
 #define SCORE(name) name##_base
 #include "score_fp32.h"
@@ -177,8 +139,11 @@ static inline __attribute__((always_inline)) void empty_blocks(const ek_engine *
 #endif
 
 static void score_fp32(const ek_engine *e, const uint8_t *masks, ek_score *s) {
+  if (e->body)
+    ek_body_score(e->body, masks, e->blocks);
+  else
 #if defined(__x86_64__)
-  if (e->info.isa != EK_ISA_SCALAR)
+      if (e->info.isa != EK_ISA_SCALAR)
     picture_fp32_avx2(e, masks);
   else
 #endif

@@ -52,19 +52,6 @@ SCORE_TARGET static inline void SCORE(score8)(const v8f *logit, const v8i *live,
   s->observed += *observed;
 }
 
-/* The same where log(1 + e^l) and the probability are known. */
-SCORE_TARGET static inline void SCORE(known8)(const v8f *logit, const v8f *softplus, const v8f *probability,
-                                              const v8i *observed, partial *s) {
-  v8f l = *logit, zero = {0}, p = *probability, miss = p - (v8f)(*observed & (v8i)(zero + 1.0f));
-  v8i positive = l > zero;
-  s->nll += *softplus - (v8f)(*observed & (v8i)l);
-  s->squared += miss * miss;
-  s->entropy += *softplus - l * p;
-  s->intersection += positive & *observed;
-  s->predicted += positive;
-  s->observed += *observed;
-}
-
 /* One row, into the columns of its blocks. */
 SCORE_TARGET static inline void SCORE(row_fp32)(const float *logits, const uint8_t *mask, int width, partial *s) {
   const v8i bit = {128, 64, 32, 16, 8, 4, 2, 1}, lane = {0, 1, 2, 3, 4, 5, 6, 7}, zero = {0};
@@ -81,21 +68,6 @@ SCORE_TARGET static inline void SCORE(row_fp32)(const float *logits, const uint8
   }
 }
 
-/* The same for a body model, whose maps have whole rows of eight: beyond the picture all of them are zero. */
-SCORE_TARGET static inline void SCORE(row_known)(const ek_known *k, int64_t at, const uint8_t *mask, int width,
-                                                 partial *s) {
-  const v8i bit = {128, 64, 32, 16, 8, 4, 2, 1}, zero = {0};
-  for (int x = 0; x < width; x += 8, s++, at += 8) {
-    uint32_t bits = mask[x / 8] & (0xff00u >> (width - x < 8 ? width - x : 8));
-    v8f l, softplus, p;
-    memcpy(&l, k->logit + at, sizeof l);
-    memcpy(&softplus, k->softplus + at, sizeof softplus);
-    memcpy(&p, k->probability + at, sizeof p);
-    v8i observed = ((zero + (int32_t)bits) & bit) != 0;
-    SCORE(known8)(&l, &softplus, &p, &observed, s);
-  }
-}
-
 SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const uint8_t *masks) {
   const float *logits = e->logits.data;
   int width = e->info.width, height = e->info.height, columns = e->block_columns;
@@ -103,23 +75,9 @@ SCORE_TARGET static inline void SCORE(picture_fp32)(const ek_engine *e, const ui
   for (int view = 0; view < e->info.n_views; view++)
     for (int y = 0; y < height; y += EK_BLOCK, blocks += columns) {
       int rows = height - y < EK_BLOCK ? height - y : EK_BLOCK;
-      block_range r = reached(e, view * height + y, rows);
-      int n = r.last - r.first + 1, end = EK_BLOCK * (r.last + 1) < width ? EK_BLOCK * (r.last + 1) : width;
-      if (n > 0)
-        memset(e->partials, 0, sizeof(partial) * (size_t)n);
-      for (int i = 0; i < rows && n > 0; i++) {
-        int64_t row = (int64_t)view * height + y + i;
-        const uint8_t *mask = masks + i * columns + r.first;
-        int64_t at = row * e->known.stride + EK_BLOCK * r.first;
-        if (e->body) {
-          SCORE(row_known)(&e->known, at, mask, end - EK_BLOCK * r.first, e->partials);
-        } else {
-          SCORE(row_fp32)(logits + row * width, mask, width, e->partials);
-        }
-      }
-      if (n < columns)
-        empty_blocks(e, masks, rows, r, blocks);
-      finish_blocks(e->partials, n, blocks + r.first);
-      masks += rows * columns;
+      memset(e->partials, 0, sizeof(partial) * (size_t)columns);
+      for (int i = 0; i < rows; i++, logits += width, masks += columns)
+        SCORE(row_fp32)(logits, masks, width, e->partials);
+      finish_blocks(e->partials, columns, blocks);
     }
 }

@@ -1,6 +1,5 @@
 /* body.c - the public face of the body model: create, set, run, compare, differentiate. */
 #include "body.h"
-#include "weights.h"
 
 #include <limits.h>
 #include <math.h>
@@ -52,6 +51,11 @@ static void *copy(const void *source, size_t bytes) {
   return out;
 }
 
+/* Packs at most: each link may leave one that is not full. */
+static size_t most_packs(const ek_body_layout *l) {
+  return (size_t)(l->n_ellipsoids / EK_SPLAT_LANES + l->n_links);
+}
+
 static int allocate(ek_body *b) {
   ek_body_layout *l = &b->layout;
   size_t n = (size_t)l->n_ellipsoids, links = (size_t)l->n_links, views = (size_t)l->n_views;
@@ -66,13 +70,13 @@ static int allocate(ek_body *b) {
   b->lens = calloc(views, sizeof *b->lens), b->seen = calloc(views * links, sizeof(ek_pose));
   b->outlines = calloc(views * n, sizeof *b->outlines);
   b->light = calloc(pixels, sizeof(float)), b->empty = calloc(pixels, sizeof(float));
-  b->pull = calloc(pixels, sizeof(float)), b->reach = calloc(views * (size_t)b->height, sizeof *b->reach);
-  b->before = calloc(views * (size_t)b->height, sizeof *b->before);
+  b->pull = calloc(pixels, sizeof(float)), b->touched = calloc(views * (size_t)b->height, sizeof *b->touched);
+  b->packs = calloc(most_packs(l), sizeof *b->packs);
   b->travel = calloc(n, sizeof(float));
   b->scratch = calloc(links + views * links + views, sizeof(ek_pose) + sizeof *b->lens);
   return l->joints && l->cameras && l->link_of_ellipsoid && b->parameters && b->ellipsoids && b->corrected &&
                  b->motion && b->links && b->cameras && b->lens && b->seen && b->outlines && b->light && b->empty &&
-                 b->pull && b->reach && b->before && b->travel && b->scratch
+                 b->pull && b->touched && b->packs && b->travel && b->scratch
              ? EK_OK
              : EK_E_MEMORY;
 }
@@ -91,6 +95,9 @@ ek_body *ek_body_create(const ek_body_layout *layout, int *status) {
   b->layout = *layout;
   b->layout.isa = layout->isa == EK_ISA_AUTO ? ek_isa_best() : layout->isa;
   b->width = layout->cameras[0].width, b->height = layout->cameras[0].height;
+  for (b->cell = 3; b->width > 64 << b->cell;)
+    b->cell++;
+  b->softplus = -log1p(-layout->empty), b->odds = log(layout->empty) + b->softplus;
   b->stride = (b->width + 2 * EK_SPLAT_LANES - 1) / EK_SPLAT_LANES * EK_SPLAT_LANES;
   int corner = layout->convention == EK_CONVENTION_TINYRENDERER;
   b->sample[0] = corner ? 0.0 : 0.5, b->sample[1] = corner ? 1.0 : 0.5;
@@ -112,8 +119,8 @@ void ek_body_destroy(ek_body *b) {
   if (!b)
     return;
   free((void *)b->layout.joints), free((void *)b->layout.cameras), free((void *)b->layout.link_of_ellipsoid);
-  void *owned[] = {b->before, b->parameters, b->ellipsoids, b->corrected, b->motion, b->links, b->cameras, b->lens,
-                   b->seen,   b->outlines,   b->light,      b->empty,     b->pull,   b->reach, b->travel,  b->scratch};
+  void *owned[] = {b->packs, b->parameters, b->ellipsoids, b->corrected, b->motion, b->links,   b->cameras, b->lens,
+                   b->seen,  b->outlines,   b->light,      b->empty,     b->pull,   b->touched, b->travel,  b->scratch};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
     free(owned[i]);
   free(b);
@@ -131,8 +138,7 @@ static void set_empty(ek_body *b) {
       b->empty[row * b->stride + x] =
           b->n_background ? 1 / (1 + expf(p[row * b->width + x])) : (float)(1 - b->layout.empty);
   memcpy(b->light, b->empty, sizeof(float) * (size_t)b->layout.n_views * (size_t)b->height * (size_t)b->stride);
-  for (int i = 0; i < b->layout.n_views * b->height; i++)
-    b->reach[i] = b->before[i] = (ek_reach){INT16_MAX, -1};
+  memset(b->touched, 0, sizeof *b->touched * (size_t)b->layout.n_views * (size_t)b->height);
 }
 
 int ek_body_set(ek_body *b, const float *parameters) {
@@ -143,6 +149,7 @@ int ek_body_set(ek_body *b, const float *parameters) {
       return EK_E_NONFINITE;
   memmove(b->parameters, parameters, sizeof(float) * (size_t)b->n_parameters);
   ek_body_unpack(b);
+  ek_body_pack(b);
   ek_body_correct(b);
   set_empty(b);
   return EK_OK;
@@ -155,7 +162,7 @@ int ek_body_run(ek_body *b, const float *q) {
   if (status)
     return status;
   ek_body_pose(b, q);
-  ek_body_project(b);
+  ek_body_outline(b);
   ek_body_draw(b);
   return EK_OK;
 }
@@ -167,11 +174,10 @@ static float bounded(float light) {
 int ek_body_logits(const ek_body *b, float *logits) {
   if (!b || !logits)
     return EK_E_ARGUMENT;
-  float row[3][MAX_SIDE + 2 * EK_SPLAT_LANES];
-  const ek_known known = {row[0], row[1], row[2], 0, {0}};
+  float row[MAX_SIDE + EK_SPLAT_LANES];
   for (int64_t i = 0; i < (int64_t)b->layout.n_views * b->height; i++) {
-    ek_body_tell(b, b->light + i * b->stride, 0, b->width - 1, &known, 0);
-    memcpy(logits + i * b->width, row[0], sizeof(float) * (size_t)b->width);
+    ek_body_log_odds(b, i, row);
+    memcpy(logits + i * b->width, row, sizeof(float) * (size_t)b->width);
   }
   return EK_OK;
 }
@@ -188,22 +194,6 @@ int ek_body_predict(ek_body *b, const float *q, int n, float *probability) {
         *probability++ = 1 - b->light[row * b->stride + x];
   }
   return EK_OK;
-}
-
-void ek_body_begin(const ek_body *b, ek_known *known) {
-  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
-    ek_body_tell(b, b->empty + row * b->stride, 0, b->width - 1, known, row * b->stride);
-  known->empty[0] = known->logit[0], known->empty[1] = known->softplus[0], known->empty[2] = known->probability[0];
-}
-
-void ek_body_refresh(ek_body *b, ek_known *known) {
-  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
-    ek_reach now = b->reach[row], old = b->before[row];
-    int first = now.first < old.first ? now.first : old.first, last = now.last > old.last ? now.last : old.last;
-    b->before[row] = now;
-    if (first <= last)
-      ek_body_tell(b, b->light + row * b->stride, first / 8 * 8, last, known, row * b->stride);
-  }
 }
 
 int ek_body_compare(ek_body *b, const uint8_t *masks, const ek_body_loss *loss, double *value) {

@@ -5,13 +5,12 @@
  * sigmoid of slope k / 4 with ends, and without an exponential or a division. A pixel shows the robot with probability
  * 1 - T, T the product of all t: no order, no sorting.
  *
- * Passes: pose (chain.c) -> outline (project.c) -> light (raster.c), and the same backwards, exactly.
+ * Passes: pose (chain.c) -> outline (outlines.c) -> light (raster.c), and the same backwards, exactly.
  */
 #ifndef EK_SPLAT_BODY_H
 #define EK_SPLAT_BODY_H
 
 #include "edgekin.h"
-#include "weights.h"
 
 /* Below this opacity an ellipsoid is not drawn. */
 #define EK_SPLAT_FAINT 1e-3
@@ -53,6 +52,18 @@ typedef struct {
   int16_t first, last; /* pixels of a row that an outline reaches; first > last: none */
 } ek_reach;
 
+/* Up to eight ellipsoids of one link, side by side. */
+typedef struct {
+  float centre[3][EK_SPLAT_LANES], axes[9][EK_SPLAT_LANES], rise[EK_SPLAT_LANES], reach[EK_SPLAT_LANES];
+  int32_t of[EK_SPLAT_LANES], n, link;
+} ek_pack;
+
+/* A camera's lens, as outlines need it. */
+typedef struct {
+  float fx, fy, cx, cy, near_m, low_pass_px2;
+  int width, height;
+} ek_lens;
+
 struct ek_body {
   ek_body_layout layout; /* its pointers are copies of its own */
   int width, height, stride;
@@ -70,9 +81,13 @@ struct ek_body {
   float *light;             /* (n_views, height, stride) T */
   float *empty;             /* the same without ellipsoids */
   float *pull;              /* the same: dL / d log T */
-  ek_reach *reach, *before; /* (n_views, height) of the last run, and of the last refresh */
-  float *travel;            /* (n_ellipsoids) how hard the pictures pulled, summed */
-  void *scratch;            /* gradients of poses */
+  ek_pack *packs;           /* those that can be seen */
+  int n_packs;
+  int cell;              /* a row's cells are 2^cell pixels wide: at most 64 of them */
+  uint64_t *touched;     /* (n_views, height) cells that an ellipsoid reaches, or all where there is a static layer */
+  double odds, softplus; /* log-odds of a pixel that nothing touches; log(1 + e^odds) */
+  float *travel;         /* (n_ellipsoids) how hard the pictures pulled, summed */
+  void *scratch;         /* gradients of poses */
 };
 
 typedef struct {
@@ -90,18 +105,23 @@ void ek_body_correct(ek_body *body);
 void ek_body_pose(ek_body *body, const float *q);
 void ek_body_pose_back(const ek_body *body, ek_body_gradient *g, float *dparameters, float *dq);
 
+/* outlines.c */
+void ek_body_pack(ek_body *body);
+void ek_body_outline(ek_body *body);
+
 /* project.c */
 void ek_body_unpack(ek_body *body);
-void ek_body_project(ek_body *body);
 /* dellipsoid: adds to the 12 parameters; may be NULL. */
 void ek_body_project_back(ek_body *body, int view, int ellipsoid, const ek_moments *m, ek_body_gradient *g,
                           float *dellipsoid);
 
 /* raster.c */
 void ek_body_draw(ek_body *body);
-/* What is known of pixels first (a multiple of 8) to last of a row of light, to known's maps from at on. */
-void ek_body_tell(const ek_body *body, const float *light, int first, int last, const ek_known *known, int64_t at);
 void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *moments);
+
+/* compare.c */
+/* Log-odds of a row's pixels; writes whole vectors. */
+void ek_body_log_odds(const ek_body *body, int64_t row, float *log_odds);
 /* Negative log-likelihood and squared error of the masks, summed. */
 void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);
 /* Fills pull where a gradient can go. */

@@ -1,4 +1,4 @@
-/* project.c - an ellipsoid's outline in a picture, exactly: a pinhole sees every ellipsoid as an ellipse.
+/* project.c - from what is pulled at an outline to its ellipsoid, in double.
  *
  * With x its centre in the camera's frame and M = R A its half axes there, W = M M^T - x x^T is its dual quadric. In
  * normalised coordinates the outline has the centre n = W_{.z} / W_zz and the shape h = n n^T - W / W_zz; the lens
@@ -60,40 +60,6 @@ static int see(const ek_body *b, int view, int i, geometry *o) {
   o->cyy = lens[1] * lens[1] * o->hyy + b->layout.low_pass_px2;
   o->det = o->cxx * o->cyy - o->cxy * o->cxy;
   return o->det > 0;
-}
-
-/* The whole numbers within sqrt(square) of middle and [0, size - 1]; none: first > last. Without libm's calls. */
-static inline void whole(double middle, double square, int size, int16_t *first, int16_t *last) {
-  double reach = sqrtf((float)square), low = middle - reach, high = middle + reach;
-  *first = 1, *last = 0;
-  if (!(low <= size - 1 && high >= 0))
-    return;
-  int from = low > 0 ? (int)low : 0, to = high < size - 1 ? (int)high : size - 1;
-  *first = (int16_t)(from + (low > from)), *last = (int16_t)to;
-}
-
-static void outline(const ek_body *b, int view, int i, ek_outline *out) {
-  geometry o;
-  out->top = 1, out->bottom = 0;
-  if (!see(b, view, i, &o))
-    return;
-  const ek_ellipsoid *e = &b->ellipsoids[i];
-  const double *lens = b->lens[view];
-  double scale = e->rise / o.det, grow = 1 + e->reach;
-  double u = lens[0] * o.nx + lens[2], v = lens[1] * o.ny + lens[3];
-  whole(u, grow * o.cxx, b->width, &out->left, &out->right);
-  if (out->left > out->right)
-    return;
-  whole(v, grow * o.cyy, b->height, &out->top, &out->bottom);
-  out->u = (float)u, out->v = (float)v;
-  out->a = (float)(scale * o.cyy), out->b2 = (float)(-2 * scale * o.cxy), out->c = (float)(scale * o.cxx);
-  out->inner = (float)(0.5 - e->rise), out->opacity = (float)e->opacity, out->rest = (float)(1 - e->opacity);
-}
-
-void ek_body_project(ek_body *b) {
-  for (int v = 0; v < b->layout.n_views; v++)
-    for (int i = 0; i < b->layout.n_ellipsoids; i++)
-      outline(b, v, i, &b->outlines[v * b->layout.n_ellipsoids + i]);
 }
 
 /* From dL/d(centre, shape in px) to the dual quadric: dw = xx xy yy xz yz zz, each counted once. */

@@ -156,11 +156,3 @@ ek_body *ek_body_read(const uint8_t *block, size_t bytes, int isa, const int siz
   free(joints), free(cameras), free(links);
   return body;
 }
-
-const int16_t *ek_body_reach(const ek_body *b) {
-  return b->n_background ? NULL : (const int16_t *)b->reach;
-}
-
-int ek_body_stride(const ek_body *b) {
-  return b->stride;
-}

@@ -87,7 +87,7 @@ static void test_derivatives(void) {
   CHECK(!ek_body_backward(b, dp, dq));
   double largest = 0, worst = 0;
   for (int i = 0; i < PARAMETERS + 2; i++) {
-    float *x = i < PARAMETERS ? &p[i] : &q[i - PARAMETERS], before = *x, step = 2e-3f;
+    float *x = i < PARAMETERS ? &p[i] : &q[i - PARAMETERS], before = *x, step = 1e-3f;
     *x = before + step;
     double up = loss_at(b, p, q, masks);
     *x = before - step;

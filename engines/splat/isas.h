@@ -1,0 +1,53 @@
+/* isas.h - the text ISA_TEXT once for every instruction set, with ISA(name) naming and ISA_TARGET choosing it: vectors
+ * of the compiler in one text, and the same bits from all (no contraction, and division and root round correctly
+ * everywhere). It is text and not inlined code because gcc splits wide vectors by the target of the function that it
+ * first sees them in. ISA_OF picks one of the functions. */
+#ifndef EK_SPLAT_ISAS_H
+#define EK_SPLAT_ISAS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef float v8f __attribute__((vector_size(32)));
+typedef int32_t v8i __attribute__((vector_size(32)));
+
+/* A macro: functions cannot return wide vectors for every target. */
+#define CHOOSE(which, a, b) ((v8f)(((which) & (v8i)(a)) | (~(which) & (v8i)(b))))
+
+#if defined(__x86_64__)
+#define ISA_OF(body, name) ((body)->layout.isa != EK_ISA_SCALAR ? name##_avx2 : name##_base)
+#else
+#define ISA_OF(body, name) name##_base
+#endif
+
+#endif
+
+/* a where an operand is NaN is not asked for: none is where these are used, but that of ISA_MAX(a, 0). */
+#define ISA_TARGET
+#define ISA(name) name##_base
+#define ISA_MIN(a, b) CHOOSE((a) < (b), a, b)
+#define ISA_MAX(a, b) CHOOSE((a) > (b), a, b)
+#define ISA_ROOT(from, to)                                                                                             \
+  for (int root = 0; root < 8; root++)                                                                                 \
+  (to)[root] = sqrtf((from)[root])
+#include ISA_TEXT
+#undef ISA_TARGET
+#undef ISA
+#undef ISA_MIN
+#undef ISA_MAX
+#undef ISA_ROOT
+
+#if defined(__x86_64__)
+#define ISA_TARGET __attribute__((target("avx2")))
+#define ISA(name) name##_avx2
+#define ISA_MIN(a, b) __builtin_ia32_minps256(a, b)
+#define ISA_MAX(a, b) __builtin_ia32_maxps256(a, b)
+#define ISA_ROOT(from, to) (to) = __builtin_ia32_sqrtps256(from)
+#include ISA_TEXT
+#undef ISA_TARGET
+#undef ISA
+#undef ISA_MIN
+#undef ISA_MAX
+#undef ISA_ROOT
+#endif
