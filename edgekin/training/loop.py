@@ -26,7 +26,7 @@ from edgekin.models.registry import Batch, HasDepth, OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
-from edgekin.training.losses import depth_loss, range_penalty, silhouette_loss
+from edgekin.training.losses import depth_loss, feature_penalty, range_penalty, silhouette_loss
 from edgekin.training.metrics import score
 from edgekin.training.settings import TrainConfig, fresh_of
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from edgekin.training.tail import Tail
     from edgekin.training.teacher import Teacher
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -124,6 +125,13 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         return torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
 
 
+def _tail(network: nn.Module) -> Tail | None:
+    """The C library's side of a decoder that it can train; None: all of it is torch's."""
+    from edgekin.training.tail import Tail, fits
+
+    return Tail(network) if fits(network) else None
+
+
 class Trainer:
     """Trains one model on one split; the weights that it leaves in the model are the running mean.
 
@@ -156,6 +164,7 @@ class Trainer:
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
         held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
         self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
+        self.tail = _tail(self.network)
         self.optimiser = _adam(self.network, config)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.progress = Progress()
@@ -201,8 +210,13 @@ class Trainer:
         if self.teacher is not None:
             drawn = self.teacher.batch(self.progress.step, self.fresh)
             q, target = (torch.cat([a, torch.from_numpy(b).to(a)]) for a, b in zip((q, target), drawn, strict=True))
+        if self.tail is not None:
+            with self._features(self.tail.head) as features:
+                code = self.tail.head(q)
+            loss, total = self.tail.loss(code, target)
+            return loss, total + feature_penalty(features[:-1])
         truth, network = self._depth(index), self.network
-        with self._features() as features:
+        with self._features(network) as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, target)
         total = loss + range_penalty(logits, features)
@@ -238,13 +252,13 @@ class Trainer:
             self._follow(min(AVERAGE_DECAY, (1 + self.progress.step) / (10 + self.progress.step)))
 
     @contextmanager
-    def _features(self) -> Iterator[list[torch.Tensor]]:
-        """The outputs of the ReLUs during one forward pass."""
+    def _features(self, network: nn.Module) -> Iterator[list[torch.Tensor]]:
+        """The outputs of a network's ReLUs during one forward pass."""
         from torch import nn
 
         outputs: list[torch.Tensor] = []
         hooks = [module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-                 for module in self.network.modules() if isinstance(module, nn.ReLU)]
+                 for module in network.modules() if isinstance(module, nn.ReLU)]
         try:
             yield outputs
         finally:

@@ -52,7 +52,10 @@ def range_penalty(logits: Tensor, features: list[Tensor]) -> Tensor:
         logits: (B, V, H, W) log-odds.
         features: outputs of the ReLUs, any shapes.
     """
-    excess = (logits.abs() - LOGIT_LIMIT).relu().square().mean()
-    for values in features:
-        excess = excess + (values - FEATURE_LIMIT).relu().square().mean()
-    return RANGE_WEIGHT * excess
+    return RANGE_WEIGHT * (logits.abs() - LOGIT_LIMIT).relu().square().mean() + feature_penalty(features)
+
+
+def feature_penalty(features: list[Tensor]) -> Tensor | float:
+    """Return the part of the range penalty that the outputs of ReLUs make."""
+    squares = [(values - FEATURE_LIMIT).relu().square().mean() for values in features]
+    return RANGE_WEIGHT * sum(squares[1:], squares[0]) if squares else 0.0

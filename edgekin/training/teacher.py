@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
-from edgekin.models.k3dgs import Ellipsoids
+from edgekin.models.body_graph import BodyGraph
 from edgekin.models.self_model import SelfModel
 from edgekin.sim.dataset import Dataset
 
@@ -60,10 +60,11 @@ class Teacher:
     """
 
     def __init__(self, model: SelfModel, poses: Poses, seed: int) -> None:
-        if not isinstance(model.module, Ellipsoids):
+        graph = model.graph()
+        if not isinstance(graph, BodyGraph):
             raise ConfigError(f"model {model.name} cannot teach: it does not know the body", "Use a run of k3dgs")
         self.poses, self.seed = poses, seed
-        self._body = model.module.graph().open()
+        self._body = graph.open()
 
     def batch(self, step: int, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return n poses (n, J) rad for a step, and the probabilities (n, V, H, W) that their pixels show the robot."""

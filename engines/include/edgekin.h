@@ -191,6 +191,33 @@ int ek_body_learn(ek_body *body, const float *q, const uint8_t *masks, int n, co
 /* travel (n_ellipsoids): lengths of the derivatives with respect to the outlines' centres, summed since last asked. */
 int ek_body_travel(ek_body *body, float *travel);
 
+/* ---- decoder training (engines/learn): the convolutions of a compact decoder, their loss and its exact derivative
+ * ------------------------------------------ */
+
+#define EK_TAIL_CONVS 4
+
+/* 3x3 convolutions of pad 1 with ReLU between them, then a pixel shuffle and a crop at the upper left. */
+typedef struct {
+  int32_t rows, columns, channels;     /* of the feature map that they begin with; at least 5 columns */
+  int32_t n_convs, out[EK_TAIL_CONVS]; /* outputs of each; the last has n_views * factor^2 */
+  int32_t n_views, factor, height, width;
+  int32_t isa;                       /* EK_ISA_* */
+  double smoothing;                  /* targets are kept this far from 0 and 1 */
+  double logit_limit, feature_limit; /* beyond these a penalty on squares begins: see edgekin/training/losses.py */
+  double range_weight;
+} ek_tail_layout;
+
+typedef struct ek_tail ek_tail; /* not shared between threads */
+
+ek_tail *ek_tail_create(const ek_tail_layout *layout, int *status);
+void ek_tail_destroy(ek_tail *tail);
+int64_t ek_tail_n_parameters(const ek_tail *tail);
+/* parameters: of each convolution weights (O, I, 3, 3), then bias (O). features (n, channels, rows, columns), outputs
+ * of a ReLU. targets (n, n_views, height, width), probabilities. loss: mean cross-entropy, nats; penalty: what is added
+ * to it. Writes the derivatives of their sum; that of features is of the ReLU's outputs. */
+int ek_tail_learn(ek_tail *tail, const float *parameters, const float *features, const float *targets, int n,
+                  double *loss, double *penalty, float *dparameters, float *dfeatures);
+
 /* ---- profile (engines/native): where the time of an engine goes, and what this core could do
  * ------------------------------------------ */
 
