@@ -141,6 +141,15 @@ class Body:
             self._check(status, "cannot take these joint angles")
         return out
 
+    def depth(self) -> F32:
+        """Return how far the last pictures' nearest fronts are (V, H, W), m; +inf where no ellipsoid is near.
+
+        What `compare` or `pull` kept is lost.
+        """
+        out = np.empty(self.shape, dtype=np.float32)
+        self._check(self._lib.ek_body_depth(self._handle, self._pointer(out)), "has no depth")
+        return out
+
     def compare(self, packed: NDArray[np.uint8], loss: Loss | None = None) -> float:
         """Return the loss of the last pictures against masks (V, H, ceil(W / 8)), and keep its derivative."""
         masks, value = self._masks(packed, self.mask_shape), self._ffi.new("double *")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekin.errors import ConfigError
-from edgekin.models import body_reference
+from edgekin.models import body_depth, body_reference
 from edgekin.models.body import CAMERA, CORRECTION, Body, Loss, Optics
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.registry import Batch, PictureShape, Plan
@@ -31,6 +31,7 @@ SIZES = tuple(PER_PART)
 #: A size with this at its end has balls in place of ellipsoids: what the published method drew, for ablations.
 ISOTROPIC = "-isotropic"
 LEARNS = ("background", "camera", "chain")
+HAS_DEPTH = True
 #: What there is one row of for every ellipsoid.
 ROWS = ("centre", "log_radius", "rotation", "sharpness", "opacity")
 #: Learning rates beside that of radii, rotations and sharpness: a radian or an e-fold is a large step, so is a metre.
@@ -42,6 +43,8 @@ SHARPNESS, OPACITY = 1.0, 2.0
 ADAPT_UNTIL, ADAPT_TIMES = 0.5, 20
 #: Below this opacity an ellipsoid is given up.
 GIVE_UP = 0.05
+#: Share of the steps that look at depth, where the data have it: four times as long as the others.
+DEPTH_SHARE = 0.25
 #: Share of pixels on in every training picture beyond which there is a background to learn: no arm's base is so large.
 STATIC_SHARE = 0.1
 
@@ -160,6 +163,19 @@ class Ellipsoids(nn.Module):
         logits: Tensor = _Logits.apply(self.flat(), q, self.body())  # type: ignore[no-untyped-call]
         return logits
 
+    def both(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict log-odds and depth in m, each (B, V, H, W); q (B, J) rad. No derivatives: drawn by the C library."""
+        body, angles = self.body(), q.detach().cpu().numpy()
+        body.set(self.flat().detach().cpu().numpy())
+        logits, depth = np.empty((2, len(angles), *body.shape), np.float32)
+        for pose, picture, distance in zip(angles, logits, depth, strict=True):
+            picture[:] = _drawn(body, pose)
+            distance[:] = body.depth()
+        # Where no ellipsoid is near, the middle of what is seen: a number, as from every other model.
+        usual = float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else 0.0
+        depth[~np.isfinite(depth)] = usual
+        return torch.from_numpy(logits).to(q.device), torch.from_numpy(depth).to(q.device)
+
     def graph(self) -> BodyGraph:
         """Return the model as plain numbers, for compilation."""
         flat = self.flat().detach().cpu().numpy().astype(np.float32)
@@ -179,11 +195,15 @@ class Ellipsoids(nn.Module):
             batch: angles and masks.
             share: of the budget that is used up.
         """
+        flat = self.flat()
         if batch.q.is_cuda:
-            return self._dense_loss(batch.q, batch.packed)
-        value: Tensor = _Loss.apply(self.flat(), batch.q, batch.packed, self.body())  # type: ignore[no-untyped-call]
-        self.travel += torch.from_numpy(self.body().travel())
-        return value
+            value = self._dense_loss(batch.q, batch.packed)
+        else:
+            value = _Loss.apply(flat, batch.q, batch.packed, self.body())  # type: ignore[no-untyped-call]
+            self.travel += torch.from_numpy(self.body().travel())
+        if batch.depth is None or batch.rng.random() > DEPTH_SHARE:
+            return value
+        return value + body_depth.depth_loss(self.robot, self.links.long(), flat, batch, "chain" in self.learn)
 
     def _dense_loss(self, q: Tensor, packed: NDArray[np.uint8]) -> Tensor:
         bits = np.unpackbits(packed, axis=-1, count=self.shape.width).astype(np.float32)

@@ -178,6 +178,9 @@ int ek_body_run(ek_body *body, const float *q);
 int ek_body_logits(const ek_body *body, float *logits); /* (n_views, height, width) */
 /* run for n pictures: q (n, n_q); probability (n, n_views, height, width) that a pixel shows the robot. */
 int ek_body_predict(ek_body *body, const float *q, int n, float *probability);
+/* Depth of the last run's nearest fronts (n_views, height, width), metres along the camera's z; +inf where no ellipsoid
+ * is near. Uses the memory of ek_body_compare's derivative, which is lost. */
+int ek_body_depth(ek_body *body, float *depth);
 /* The loss of the last run, and its derivative kept for ek_body_backward. masks as for ek_engine_score. */
 int ek_body_compare(ek_body *body, const uint8_t *masks, const ek_body_loss *loss, double *value);
 /* Keeps the derivative of any other loss instead: dlogits (n_views, height, width). */
