@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--budget", type=float, default=1.0, show_default=True, metavar="FACTOR",
               help="Of every training's time.")
 @click.option("--jobs", type=int, metavar="N",
-              help="Trainings at once.  [default: one a core; one where there is a GPU]")
+              help="Trainings at once.  [default: one a core, up to 8; 1 where there is a GPU]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples, weights and order.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Where everything goes.  [default: compare-ROBOT-PRESET among the runs]")

@@ -21,6 +21,8 @@ from edgekin.errors import EdgekinError
 
 #: How often the parent looks at what its workers say, s.
 LOOK_S = 0.1
+#: Unless more are asked for: each takes half a gigabyte.
+MOST_JOBS = 8
 DONE = "done"  # the stage of a finished piece
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -39,10 +41,10 @@ Listen = Callable[[Word], None]
 
 
 def default_jobs() -> int:
-    """Return how many trainings to run at once: one a core; one where there is a GPU, which they would share."""
+    """Return how many trainings to run at once: one a core, up to eight; one where there is a GPU to share."""
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return 1 if torch.cuda.is_available() else min(MOST_JOBS, len(os.sched_getaffinity(0)))
 
 
 def train_pieces(store: Store, todo: list[Piece], jobs: int, listen: Listen) -> dict[str, dict[str, Any]]:
