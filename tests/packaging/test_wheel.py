@@ -69,9 +69,10 @@ def test_the_wheel_holds_only_edgekin(wheel):
     assert tops - {name for name in tops if name.endswith(".dist-info")} == {"edgekin"}
 
 
-def test_the_wheel_carries_the_built_in_arm_and_the_engine(wheel):
+def test_the_wheel_carries_the_built_in_arm_the_page_template_and_the_engine(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "edgekin/data/arm4/arm4.urdf" in names
+    assert "edgekin/report/templates/compare.html.j2" in names
     assert any(name.startswith("edgekin/_ek.") for name in names)
 
 
