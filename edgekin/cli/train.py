@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
 @click.option("--model",
-              help="neurokin, undistilled, resneurokin-d or k3dgs.  [default: k3dgs and, distilled from it, neurokin]")
+              help="neurokin, undistilled, resneurokin-d, k3dgs or ffksm.  "
+                   "[default: k3dgs and, distilled from it, neurokin]")
 @click.option("--no-body-model", is_flag=True, help="The decoder alone: for robots whose chain is not known.")
 @click.option("--teacher", metavar="RUN", help="Distil the decoder from the body model of another run.")
-@click.option("--size", help="s, m, l, or neurokin's published.  [default: m]")
+@click.option("--size", help="s, m, l, or neurokin's and ffksm's published.  [default: m]")
 @click.option("--learn", metavar="WHAT",
-              help="k3dgs: background, camera, chain, by commas; '' for none.  [default: what the pictures ask for]")
+              help="k3dgs: background, camera, chain, by commas; ffksm: background; '' for none.  "
+                   "[default: what the pictures ask for]")
 @click.option("--depth", is_flag=True, default=None,
               help="k3dgs: score depth, too. resneurokin-d always learns it.")
 @click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",
-              help="Time for the fit.  [default: 150; beyond 5 joints 300]")
+              help="Time for the fit.  [default: 150; beyond 5 joints 300; ffksm 1200]")
 @click.option("--steps", type=int,
               help="Optimiser steps instead of a time budget: repeatable.  [default: none, but for published]")
 @click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgekin.errors import ConfigError
 from edgekin.models import ffksm_march as march
 from edgekin.models.ffksm_field import Field
-from edgekin.models.ffksm_learning import PUBLISHED, Recipe, compare, draw, sections
+from edgekin.models.ffksm_learning import PUBLISHED, Pictures, Recipe, compare, draw, sections
 from edgekin.models.ffksm_rays import Frames, Rays, chord, frame_links, pixel_rays, workspace_radius
 from edgekin.models.field_graph import SAMPLES, FieldGraph, FieldShape
 from edgekin.models.registry import Batch, PictureShape, Plan
@@ -33,8 +33,12 @@ PLAIN = "-no-curriculum"
 LEARNS = ("background",)
 #: Adam's rate beside the trainer's; at its default of 1e-2 the published one is 5e-4.
 RATE, PUBLISHED_RATE, BACKGROUND_RATE = 0.5, 0.05, 2.0
+#: Chance of a ray that meets the static layer alone, beside one that may meet the arm.
+SELDOM = 0.05
 #: Share of pixels on in every training picture beyond which there is a background to learn.
 STATIC_SHARE = 0.1
+#: Log-odds of the static layer at first, and where a picture had nothing.
+STATIC, FREE = 6.0, -8.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class FreeForm(nn.Module):
         learn: of LEARNS.
     """
 
-    curve_samples = 8  # poses that the learning curve looks at: a picture takes tens of milliseconds
+    curve_samples = 6  # poses that the learning curve looks at: a picture takes tens of milliseconds
 
     ray_origin: Tensor
     ray_direction: Tensor
@@ -76,7 +80,7 @@ class FreeForm(nn.Module):
         self.field = Field(replace(shape, soft=False) if published else shape)
         self.recipe = replace(PUBLISHED if published else Recipe(), curriculum=curriculum)
         if "background" in learn:
-            self.background = nn.Parameter(torch.full((self.pixels,), -4.0))  # log-odds
+            self.background = nn.Parameter(torch.full((self.pixels,), STATIC))  # log-odds; carved
         rays = pixel_rays(robot)
         self.register_buffer("ray_origin", rays.origin, persistent=False)
         self.register_buffer("ray_direction", rays.direction, persistent=False)
@@ -178,8 +182,10 @@ class FreeForm(nn.Module):
         pose, rays, recipe = self.pose(batch.q), self.rays(), self.recipe
         with torch.no_grad():
             enter, leave = self.chord(pose.centre[:, None])
-            allowed = torch.ones_like(enter, dtype=torch.bool) if self.static() is not None else leave > enter
-            taken = draw(recipe, masks, allowed, share, generator)
+            chance, moving = (leave > enter).to(masks.dtype), masks
+            if "background" in self.learn:
+                chance, moving = self._beside_static(chance, masks, share)
+            taken = draw(recipe, Pictures(masks, moving, chance), share, generator)
             t, length = sections(enter.gather(1, taken.index), leave.gather(1, taken.index), recipe.samples, generator)
             points = rays.origin[taken.index][:, :, None] + t[..., None] * rays.direction[taken.index][:, :, None]
             step = length * (SAMPLES / (2.0 * self.radius))
@@ -188,6 +194,18 @@ class FreeForm(nn.Module):
         static = self.static()
         behind = None if static is None else static[taken.index]
         return compare(recipe, march.logits(thickness, behind), taken)
+
+    def _beside_static(self, chance: Tensor, masks: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Carve the static layer, and return the chances of rays and the masks without it.
+
+        The layer begins full; what is off in any picture of the first part of the budget is none of it. Rays alone would
+        fill it too slowly: each pixel is drawn in one step of forty.
+        """
+        if share < self.recipe.crop_share:
+            free = (masks == 0).any(dim=0).flatten()
+            self.background[free & (self.background > 0)] = FREE
+        free = self.background <= 0
+        return torch.where(free, chance, SELDOM).clamp(min=SELDOM), masks * free.reshape(masks.shape[1:])
 
     def adapt(self, share: float, optimiser: torch.optim.Optimizer) -> bool:
         """Change nothing: the network keeps its structure."""

@@ -29,6 +29,15 @@ PUBLISHED = Recipe(likelihood=False, near_share=0.0, crop_share=0.1)
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """What rays are drawn from."""
+
+    masks: Tensor  # (B, V, H, W) float32, 0 or 1
+    moving: Tensor  # (B, V, H, W), the masks without the static layer
+    chance: Tensor  # (B, V * H * W) of a ray, before anything else; 0: it sees nothing that is learned
+
+
+@dataclass(frozen=True)
 class Drawn:
     """The rays of a step."""
 
@@ -37,24 +46,22 @@ class Drawn:
     weight: Tensor  # (B, R), mean 1
 
 
-def draw(recipe: Recipe, masks: Tensor, allowed: Tensor, share: float, generator: torch.Generator) -> Drawn:
+def draw(recipe: Recipe, pictures: Pictures, share: float, generator: torch.Generator) -> Drawn:
     """Draw the rays of a batch of pictures.
 
     Args:
         recipe: see Recipe.
-        masks: (B, V, H, W) float32, 0 or 1.
-        allowed: (B, V * H * W) bool, rays that see anything that is learned.
+        pictures: of the batch.
         share: of the budget that is used.
         generator: of the step.
     """
-    flat = masks.flatten(1)
-    chance = allowed.to(masks.dtype) + 1e-9
+    flat, chance = pictures.masks.flatten(1), pictures.chance + 1e-9
     if recipe.curriculum and share < recipe.crop_share:
-        chance = chance * (centre_crop(masks) + 1e-9)
+        chance = chance * (centre_crop(pictures.masks) + 1e-9)
     chance = chance / chance.sum(dim=1, keepdim=True)
     even = chance
     if recipe.near_share > 0 and recipe.curriculum:
-        near = grown(masks, recipe.near_px).flatten(1) * even
+        near = grown(pictures.moving, recipe.near_px).flatten(1) * even
         near = near / near.sum(dim=1, keepdim=True).clamp(min=1e-12)
         chance = torch.where(near.sum(dim=1, keepdim=True) > 0.5,
                              (1 - recipe.near_share) * even + recipe.near_share * near, even)

@@ -1,4 +1,4 @@
-"""A free-form model compiled: its plain ray-marcher in ONNX, and one clear line where there is nothing to compile to."""
+"""A free-form model compiled: its plain ray-marcher in ONNX, and a clear line where there is nothing to compile to."""
 
 from dataclasses import replace
 
