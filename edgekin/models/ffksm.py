@@ -198,8 +198,8 @@ class FreeForm(nn.Module):
     def _beside_static(self, chance: Tensor, masks: Tensor, share: float) -> tuple[Tensor, Tensor]:
         """Carve the static layer, and return the chances of rays and the masks without it.
 
-        The layer begins full; what is off in any picture of the first part of the budget is none of it. Rays alone would
-        fill it too slowly: each pixel is drawn in one step of forty.
+        The layer begins full; what is off in any picture of the first part of the budget is none of it. Rays
+        alone would fill it too slowly: each pixel is drawn in one step of forty.
         """
         if share < self.recipe.crop_share:
             free = (masks == 0).any(dim=0).flatten()

@@ -9,7 +9,7 @@ from edgekin.errors import ConfigError
 from edgekin.models import PictureShape, build_model, default_learn, load_model, to_graph
 from edgekin.models.field_graph import FieldGraph, ray_table
 from edgekin.models.reference import count
-from edgekin.models.registry import HasGraph, HasOccupancy, OwnTraining
+from edgekin.models.registry import Batch, HasGraph, HasOccupancy, OwnTraining
 from edgekin.robot import load_robot
 from edgekin.robot.kinematics import link_poses
 
@@ -199,10 +199,26 @@ def test_the_background_is_learned_where_the_pictures_have_one(robot):
     assert default_learn("ffksm", picture) == ("background",)
     model = model_of(robot, learn=("background",))
     with torch.no_grad():
+        model.module.background.fill_(-8.0)
         model.module.background[: SIDE * SIDE // 2] = 5.0
     picture = model.probabilities(np.zeros((1, 4)))[0, 0]
     assert picture[: SIDE // 2].min() > 0.9
     assert picture[SIDE // 2 :].max() < 0.5
+
+
+def test_the_static_layer_is_carved_by_what_is_off_in_any_picture(robot):
+    network = model_of(robot, "s", ("background",)).module.train()
+    masks = np.zeros((3, 1, SIDE, SIDE), np.uint8)
+    masks[:, :, SIDE // 2 :] = 1
+    masks[1, :, -1] = 0
+    masks[0, :, 2, 3] = 1
+    batch = Batch(np.arange(3), torch.zeros(3, 4), np.packbits(masks, axis=-1), None, np.random.default_rng(0))
+    network.training_loss(batch, 0.0).backward()
+    static = (network.background.detach() > 0).reshape(SIDE, SIDE)
+    assert static[SIDE // 2 : -1].all()
+    assert not static[: SIDE // 2].any()
+    assert not static[-1].any()
+    assert network.background.grad is not None
 
 
 def test_the_file_gives_the_model_back(robot, tmp_path):
