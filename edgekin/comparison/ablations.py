@@ -85,6 +85,10 @@ ABLATIONS = (
         Variant("depth weighs 10 times", {"depth_weight": 10.0}),
         Variant("depth not learned", {"depth_weight": 0.0}),
     )),
+    Ablation("depth head", "k3dgs", "What do silhouettes lose where depth is learned, too, in the same time?", (
+        Variant("silhouettes alone", {}),
+        Variant("depth learned", {"depth": True}),
+    )),
     Ablation("depth", "resneurokin-d", "How many residual blocks does the decoder need?", (
         Variant("size m: 1 + 2 blocks", {}),
         Variant("size l: 2 + 3 blocks, wider", {"size": "l"}),

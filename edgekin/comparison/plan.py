@@ -77,7 +77,7 @@ class _Planner:
             **({"depth": True} if row and may_have_depth(who.model) else {}), **who.settings, **budget, **settings})
         made = replace(made, batch=min(made.batch, samples))
         what = json.dumps([asdict(replace(made, robot="", name=None)), row, self.sha256], sort_keys=True)
-        key = f"{who.name}-{samples}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+        key = f"{who.model}-{samples}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
         return Piece(label, who, replace(made, name=key).validated(), key, row)
 
     def plan(self, who: list[Contestant], bars: list[Ablation], left_out: list[str]) -> Plan:

@@ -70,6 +70,19 @@ def test_curve_and_ablations_share_the_training_that_is_the_same(robot):
     assert plan.curve["neurokin-frames"][10].config.batch == 10  # fewer samples than a batch are one batch
 
 
+def test_an_ablation_that_ends_at_another_contestant_shares_its_training(robot):
+    plan = plan_of(robot, "full", models=("neurokin", "neurokin-frames"))
+    distillation = next(bars for bars in plan.ablations if bars.ablation.name == "distillation")
+    alone = plan.curve["neurokin-frames"][PRESETS["full"].ablated]
+    # The same settings but for the seconds, which are each entry's own.
+    taught, untaught = (piece.config for _, piece in distillation.pieces)
+    assert (taught.teacher, untaught.teacher) == ("body", None)
+    assert replace(untaught, budget_s=None, name=None) == replace(alone.config, budget_s=None, name=None)
+    quick = plan_of(robot, models=("neurokin", "neurokin-frames"))
+    distillation = next(bars for bars in quick.ablations if bars.ablation.name == "distillation")
+    assert distillation.pieces[1][1].key == quick.curve["neurokin-frames"][PRESETS["quick"].ablated].key
+
+
 def test_a_key_changes_with_whatever_changes_the_result(robot):
     base = {p.key for p in plan_of(robot, "full").pieces}
     assert base == {p.key for p in plan_of(robot, "full").pieces}
