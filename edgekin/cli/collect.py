@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.option("--encoder-noise", type=float, default=0.0, metavar="DEG", help="Standard deviation, degrees.")
 @click.option("--mask-noise", type=float, default=0.0, metavar="P", help="Probability that a pixel is flipped.")
 @click.option("--depth", is_flag=True, help="Keep metric depth too.")
+@click.option("--cameras", type=int, default=0, metavar="N",
+              help="See each sample by one of N cameras around the robot instead of its own.")
+@click.option("--arc", type=float, default=80.0, show_default=True, metavar="DEG", help="That the cameras stand on.")
 @click.option("--convention", type=click.Choice(["center", "tinyrenderer"]), help="Over the robot's pixel convention.")
 @click.option("--import", "folder", type=click.Path(path_type=Path), metavar="DIR",
               help="Read joints.csv or .npy and the pictures in masks/ or frames/ of DIR instead of simulating.")
@@ -86,7 +89,8 @@ def _simulate(spec: RobotSpec, options: dict[str, Any]) -> Dataset:
         task = bar.add_task(f"{spec.name} {options['excitation']}", total=options["samples"])
         return collect(
             CollectOptions(spec, options["samples"], options["excitation"], options["seed"], options["workers"],
-                           math.radians(options["encoder_noise"]), options["mask_noise"], options["depth"]),
+                           math.radians(options["encoder_noise"]), options["mask_noise"], options["depth"],
+                           options["cameras"], options["arc"]),
             lambda done, total: bar.update(task, completed=done, total=total))
 
 

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
                    "[default: what the pictures ask for]")
 @click.option("--depth", is_flag=True, default=None,
               help="k3dgs: score depth, too. resneurokin-d always learns it.")
-@click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published"]),
+@click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published", "views"]),
               help="Which samples; without it, uniform with 8,000 of them (beyond 5 joints 24,000).")
+@click.option("--cameras", type=int, metavar="N",
+              help="Protocol views: training cameras; others between them are the test.  [default: 16]")
+@click.option("--arc", "arc_deg", type=float, metavar="DEG",
+              help="Protocol views: the arc around the robot that cameras stand on.  [default: 80]")
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",

@@ -13,6 +13,7 @@ from edgekin.bundle import MANIFEST, load_bundle
 from edgekin.errors import ConfigError, DataError
 from edgekin.machine import describe, revision
 from edgekin.sim.dataset import Dataset, load_dataset
+from edgekin.sim.views import from_own_camera
 from edgekin.training.floors import floors
 from edgekin.training.metrics import Score, score
 from edgekin.training.protocols import check_fits
@@ -63,9 +64,10 @@ def evaluate(subject: Path | None = None, data: Path | None = None) -> Evaluatio
     run = load_run(subject)
     samples, where = _samples(run, data, run.path)
     check_fits(samples, run.robot, where)
-    prediction = run.self_model.probabilities(samples.joint_pos)
+    inputs = samples.inputs if samples.view is not None else run.own_inputs(samples.joint_pos)
+    prediction = run.self_model.probabilities(inputs)
     return Evaluation(run.path, "run", "fp32", where, len(samples), score(prediction, samples.masks),
-                      floors(run.train, samples))
+                      floors(run.train if samples.view is not None else from_own_camera(run.robot, run.train), samples))
 
 
 def _samples(run: Run | None, data: Path | None, subject: Path) -> tuple[Dataset, str]:
@@ -83,13 +85,17 @@ def _bundle(folder: Path, data: Path | None) -> Evaluation:
     run = load_run(parent) if (parent / RUN).is_file() else None
     samples, where = _samples(run, data, folder)
     check_fits(samples, bundle.robot, where)
+    if data is not None and samples.view is not None:
+        raise DataError(f"dataset {where} has pictures from {len(samples.cameras)} cameras, bundle {folder} is for "
+                        "its robot's own", "Evaluate the run, or collect without --cameras")
+    samples = from_own_camera(bundle.robot, samples)
     engine = bundle.open_engine()
     try:
         logits = np.stack([_logits(engine, q) for q in samples.joint_pos.astype(np.float32)])
     finally:
         engine.close()
     return Evaluation(folder, "bundle", bundle.precision, where, len(samples), score(_sigmoid(logits), samples.masks),
-                      floors(run.train, samples) if run is not None else {})
+                      floors(from_own_camera(bundle.robot, run.train), samples) if run is not None else {})
 
 
 def _logits(engine: Engine, joint_pos: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ from edgekin.models.field_graph import FieldGraph
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
 from edgekin.sim.dataset import take
+from edgekin.sim.views import from_own_camera
 from edgekin.training.metrics import depth_mae_m
 
 if TYPE_CHECKING:
@@ -193,12 +194,12 @@ class _Compiler:
         run, config = self.run, self.config
         model = run.self_model
         self.graph = to_graph(model)
-        self.test = run.test
+        self.test = from_own_camera(run.robot, run.test)
         if isinstance(self.graph, FieldGraph):
             self.target.field(self.graph, config.precision)  # refused before the pictures, which take long
             self.test = take(self.test, slice(0, FIELD_SAMPLES))
         self.masks = self.test.masks
-        self.expected = model.logits(self.test.joint_pos)
+        self.expected = model.logits(run.own_inputs(self.test.joint_pos))
         source = str(Path(run.path) / "train.npz")
         self.poses = select_poses(config.profile, run.train.joint_pos, run.robot.limits, config.seed, source)
         self.source = CalibrationSource(config.profile, config.seed,
@@ -209,7 +210,8 @@ class _Compiler:
         truth = self.test.depth
         if product.depth is None or truth is None:
             return parity
-        before, after = self.run.self_model.depth(self.test.joint_pos), product.depth(self.test.joint_pos)
+        before = self.run.self_model.depth(self.run.own_inputs(self.test.joint_pos))
+        after = product.depth(self.test.joint_pos)
         return replace(parity, depth_mae_m=depth_mae_m(after, truth), depth_mae_fp32_m=depth_mae_m(before, truth))
 
     def miss(self, product: Product, parity: Parity) -> str:

@@ -31,7 +31,7 @@ SIZES = tuple(PER_PART)
 #: A size with this at its end has balls in place of ellipsoids: what the published method drew, for ablations.
 ISOTROPIC = "-isotropic"
 LEARNS = ("background", "camera", "chain")
-HAS_DEPTH = True
+HAS_DEPTH = CAMERAS = True
 #: What there is one row of for every ellipsoid.
 ROWS = ("centre", "log_radius", "rotation", "sharpness", "opacity")
 #: Learning rates beside that of radii, rotations and sharpness: a radian or an e-fold is a large step, so is a metre.
@@ -93,6 +93,32 @@ class _Loss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The derivative was made on the way."""
         return ctx.saved_tensors[0] * grads[0], None, None, None
+
+
+def drawn(flat: Tensor, q: Tensor, body: Body) -> Tensor:
+    """Return the logits (B, V, H, W) of flat parameters at q (B, J) rad, differentiable in both."""
+    logits: Tensor = _Logits.apply(flat, q, body)  # type: ignore[no-untyped-call]
+    return logits
+
+
+def loss_of(flat: Tensor, q: Tensor, packed: NDArray[np.uint8], body: Body) -> Tensor:
+    """Return the mean loss per pixel of packed masks (B, V, H, ceil(W / 8)), differentiable in flat."""
+    value: Tensor = _Loss.apply(flat, q, packed, body)  # type: ignore[no-untyped-call]
+    return value
+
+
+def drawn_with_depth(flat: Tensor, q: Tensor, body: Body) -> tuple[Tensor, Tensor]:
+    """Return logits and depth in m, each (B, V, H, W), without derivatives: drawn by the C library."""
+    angles = q.detach().cpu().numpy()
+    body.set(flat.detach().cpu().numpy())
+    logits, depth = np.empty((2, len(angles), *body.shape), np.float32)
+    for pose, picture, distance in zip(angles, logits, depth, strict=True):
+        picture[:] = _drawn(body, pose)
+        distance[:] = body.depth()
+    # Where no ellipsoid is near, the middle of what is seen: a number, as from every other model.
+    usual = float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else 0.0
+    depth[~np.isfinite(depth)] = usual
+    return torch.from_numpy(logits).to(q.device), torch.from_numpy(depth).to(q.device)
 
 
 class Ellipsoids(nn.Module):
@@ -160,21 +186,11 @@ class Ellipsoids(nn.Module):
         """Predict log-odds; q (B, J) rad -> (B, V, H, W)."""
         if q.is_cuda:
             return body_reference.logits(self.robot, self.links.long(), self.optics, self.flat(), q)
-        logits: Tensor = _Logits.apply(self.flat(), q, self.body())  # type: ignore[no-untyped-call]
-        return logits
+        return drawn(self.flat(), q, self.body())
 
     def both(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """Predict log-odds and depth in m, each (B, V, H, W); q (B, J) rad. No derivatives: drawn by the C library."""
-        body, angles = self.body(), q.detach().cpu().numpy()
-        body.set(self.flat().detach().cpu().numpy())
-        logits, depth = np.empty((2, len(angles), *body.shape), np.float32)
-        for pose, picture, distance in zip(angles, logits, depth, strict=True):
-            picture[:] = _drawn(body, pose)
-            distance[:] = body.depth()
-        # Where no ellipsoid is near, the middle of what is seen: a number, as from every other model.
-        usual = float(np.median(depth[np.isfinite(depth)])) if np.isfinite(depth).any() else 0.0
-        depth[~np.isfinite(depth)] = usual
-        return torch.from_numpy(logits).to(q.device), torch.from_numpy(depth).to(q.device)
+        return drawn_with_depth(self.flat(), q, self.body())
 
     def graph(self) -> BodyGraph:
         """Return the model as plain numbers, for compilation."""
@@ -199,7 +215,7 @@ class Ellipsoids(nn.Module):
         if batch.q.is_cuda:
             value = self._dense_loss(batch.q, batch.packed)
         else:
-            value = _Loss.apply(flat, batch.q, batch.packed, self.body())  # type: ignore[no-untyped-call]
+            value = loss_of(flat, batch.q, batch.packed, self.body())
             self.travel += torch.from_numpy(self.body().travel())
         if batch.depth is None or batch.rng.random() > DEPTH_SHARE:
             return value
@@ -321,7 +337,12 @@ def build(plan: Plan) -> Ellipsoids:
         raise ConfigError("k3dgs needs the robot's kinematic chain", "Build it with the RobotSpec")
     parts, size = parts_of(robot), plan.size.removesuffix(ISOTROPIC)
     links = [part for part in parts for _ in range(PER_PART[size])]
-    model = Ellipsoids(robot, links, plan.learn, isotropic=size != plan.size)
+    if plan.shape.n_camera:
+        from edgekin.models.k3dgs_views import SeenFromAnywhere
+
+        model: Ellipsoids = SeenFromAnywhere(plan, links, isotropic=size != plan.size)
+    else:
+        model = Ellipsoids(robot, links, plan.learn, isotropic=size != plan.size)
     length = usual_length(robot)
     ends = {part: [j.origin[:3, 3] for j in robot.joints if j.parent == part] or [np.zeros(3)] for part in parts}
     with torch.no_grad():

@@ -14,11 +14,17 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgekin.errors import ConfigError
+from edgekin.models.export import sequential_graph
+from edgekin.models.graph import Graph
 from edgekin.models.registry import PictureShape, Plan
+from edgekin.robot.spec import RobotSpec
+from edgekin.robot.views import camera_code
 
 #: Pixels of the picture that one cell of the feature map becomes, per axis.
 FACTOR = 4
@@ -45,6 +51,7 @@ SIZES = (*WIDTHS, "published")
 MAX_UNITS = 4096
 _VARIANT = re.compile(r"(\d+(?:x\d+)*)-(\d+)-(\d+(?:x\d+)*|none)")
 LEARNS: tuple[str, ...] = ()
+CAMERAS = True
 
 
 class SinCos(nn.Module):
@@ -53,6 +60,19 @@ class SinCos(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """Apply the layer."""
         return torch.cat([q.sin(), q.cos()], dim=1)
+
+
+class SinCosCamera(nn.Module):
+    """(B, J + C) rad and camera codes -> (B, 2J + C): sines, cosines, codes."""
+
+    def __init__(self, n_joints: int) -> None:
+        super().__init__()
+        self.n_joints = n_joints
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        q = x[:, : self.n_joints]
+        return torch.cat([q.sin(), q.cos(), x[:, self.n_joints :]], dim=1)
 
 
 class Joints(nn.Module):
@@ -101,10 +121,34 @@ class Decoder(nn.Module):
         return logits
 
 
+class Conditioned(Decoder):
+    """A decoder that is told its camera: (B, J + C) rad and camera codes -> logits (B, 1, H, W).
+
+    It compiles for the robot's own camera, whose code becomes part of the first layer's bias.
+    """
+
+    own: Tensor
+
+    def __init__(self, shape: PictureShape, layers: list[nn.Module], robot: RobotSpec | None) -> None:
+        super().__init__(shape, layers)
+        code = np.zeros(shape.n_camera) if robot is None else camera_code(robot.cameras[0])
+        self.register_buffer("own", torch.tensor(code, dtype=torch.float32))
+
+    def graph(self) -> Graph:
+        """Return the decoder of the robot's own camera as plain numbers."""
+        first, angles = self.layers[1], 2 * self.shape.n_joints
+        assert isinstance(first, nn.Linear)
+        fixed = nn.Linear(angles, first.out_features)
+        with torch.no_grad():
+            fixed.weight.copy_(first.weight[:, :angles])
+            fixed.bias.copy_(first.bias + first.weight[:, angles:] @ self.own)
+        return sequential_graph(Decoder(self.shape, [SinCos(), fixed, *list(self.layers)[2:]]))
+
+
 def _compact(widths: Widths, shape: PictureShape) -> list[nn.Module]:
     rows, columns = -(-shape.height // FACTOR), -(-shape.width // FACTOR)
-    layers: list[nn.Module] = [SinCos()]
-    units = 2 * shape.n_joints
+    layers: list[nn.Module] = [SinCosCamera(shape.n_joints) if shape.n_camera else SinCos()]
+    units = 2 * shape.n_joints + shape.n_camera
     for hidden in widths.hidden:
         layers += [nn.Linear(units, hidden), nn.ReLU()]
         units = hidden
@@ -148,10 +192,13 @@ def is_variant(size: str) -> bool:
 def build(plan: Plan) -> Decoder:
     """Return a decoder with fresh weights."""
     if plan.size == "published":
+        if plan.shape.n_camera:
+            raise ConfigError("neurokin published takes joint angles alone, no camera", "Use another --size")
         return Decoder(plan.shape, _published(plan.shape))
     widths = widths_of(plan.size)
     assert widths is not None  # the registry has asked
-    decoder = Decoder(plan.shape, _compact(widths, plan.shape))
+    layers = _compact(widths, plan.shape)
+    decoder = Conditioned(plan.shape, layers, plan.robot) if plan.shape.n_camera else Decoder(plan.shape, layers)
     last = [m for m in decoder.layers if isinstance(m, nn.Conv2d)][-1]
     assert last.bias is not None
     nn.init.constant_(last.bias, math.log(PRIOR / (1 - PRIOR)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgekin.errors import ConfigError, MissingExtra
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: choice of what to learn depends on the data, `default_learn(mean_image) -> names`; where it builds sizes that have no
 #: name, for ablations, `is_variant(size) -> bool`. The network is (B, J) rad ->
 #: logits (B, V, H, W); one that is trained in a way of its own follows OwnTraining, one that predicts depth HasDepth. A
-#: module that learns depth and so cannot do without it in its data has NEEDS_DEPTH, one that knows it anyway HAS_DEPTH.
+#: module that learns depth and so cannot do without it in its data has NEEDS_DEPTH, one that knows it anyway
+#: HAS_DEPTH; one that can be told the camera of each sample (PictureShape.n_camera) has CAMERAS.
 MODELS = {"neurokin": "edgekin.models.neurokin", "resneurokin-d": "edgekin.models.resneurokin_d",
           "k3dgs": "edgekin.models.k3dgs", "ffksm": "edgekin.models.ffksm"}
 
@@ -40,12 +41,18 @@ class PictureShape:
     n_views: int  # 1..4
     height: int  # px
     width: int  # px
+    n_camera: int = 0  # numbers behind the joint angles that say from where (robot/views.py); 0: from fixed cameras
 
     @classmethod
     def of(cls, robot: RobotSpec) -> PictureShape:
         """Return the shape of a robot's pictures."""
         camera = robot.cameras[0]
         return cls(len(robot.actuated), len(robot.cameras), camera.height, camera.width)
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that the network takes."""
+        return self.n_joints + self.n_camera
 
     def validated(self) -> PictureShape:
         """Return itself; raises ConfigError where a number is out of range."""
@@ -189,7 +196,10 @@ def build_model(name: str, size: str, shape: PictureShape, seed: int = 0, robot:
     if unknown:
         raise ConfigError(f"model {name} cannot learn {unknown[0]!r}",
                           f"Use: {', '.join(module.LEARNS)}" if module.LEARNS else "Leave it out")
-    if robot is not None and PictureShape.of(robot) != shape:
+    if shape.n_camera and not getattr(module, "CAMERAS", False):
+        raise ConfigError(f"model {name} sees from the cameras that it is trained with, not from others",
+                          "Use --model neurokin or k3dgs")
+    if robot is not None and PictureShape.of(robot) != replace(shape, n_camera=0):
         raise ConfigError(f"the model is for {shape}, the robot {robot.name} gives {PictureShape.of(robot)}",
                           "Give the robot that it was trained for")
     import torch

@@ -42,7 +42,8 @@ class SelfModel:
     @property
     def hyper(self) -> dict[str, Any]:
         """What build_model needs to make this model again, JSON-ready."""
-        return {"schema": SCHEMA, "name": self.name, "size": self.size, **asdict(self.shape),
+        return {"schema": SCHEMA, "name": self.name, "size": self.size,
+                **{k: v for k, v in asdict(self.shape).items() if k != "n_camera" or v},
                 **({"learn": list(self.learn)} if self.learn else {})}
 
     @property
@@ -69,7 +70,7 @@ class SelfModel:
         """Predict silhouettes.
 
         Args:
-            joint_pos: (N, J) rad.
+            joint_pos: (N, J) rad; of a model for many cameras (N, J + 16), `Dataset.inputs`.
 
         Returns:
             (N, V, H, W) float32 probability that a pixel shows the robot.
@@ -85,7 +86,7 @@ class SelfModel:
         """Predict depth along the cameras' axes.
 
         Args:
-            joint_pos: (N, J) rad.
+            joint_pos: as for probabilities.
 
         Returns:
             (N, V, H, W) float32 m; it means something where the robot is.
@@ -175,6 +176,12 @@ def read_safetensors(path: Path, key: str) -> tuple[dict[str, Any], dict[str, An
     return tensors, content
 
 
+def shape_of(hyper: dict[str, Any]) -> PictureShape:
+    """Return the shape that a model's hyper-parameters name; raises KeyError, TypeError or ValueError for none."""
+    joints, views, height, width = (int(hyper[k]) for k in ("n_joints", "n_views", "height", "width"))
+    return PictureShape(joints, views, height, width, int(hyper.get("n_camera", 0)))
+
+
 def load_model(path: Path, robot: RobotSpec | None = None) -> SelfModel:
     """Read a model file.
 
@@ -189,7 +196,7 @@ def load_model(path: Path, robot: RobotSpec | None = None) -> SelfModel:
     if hyper.get("schema") != SCHEMA:
         raise ConfigError(f"{path} is of schema {hyper.get('schema')!r}, expected {SCHEMA!r}", "Run: edgekin train")
     try:
-        shape = PictureShape(*(int(hyper[k]) for k in ("n_joints", "n_views", "height", "width")))
+        shape = shape_of(hyper)
         model = build_model(str(hyper["name"]), str(hyper["size"]), shape, robot=robot,
                             learn=tuple(hyper.get("learn", ())))
         model.module.load_state_dict(tensors)

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
 from edgekin.robot import RobotSpec, robot_sha256
+from edgekin.robot.spec import Camera
+from edgekin.robot.views import cameras_around
 from edgekin.sim.dataset import Dataset, check_dataset
 from edgekin.sim.excitation import coverage, lorenz, sobol
 from edgekin.sim.renderer import Renderer
+from edgekin.sim.views import seen_from, shared_out
 from edgekin.sim.world import simulate
 
 EXCITATIONS = ("lorenz", "sobol")
@@ -38,6 +41,8 @@ class CollectOptions:
     encoder_noise_rad: float = 0.0  # standard deviation added to the measured angles
     mask_noise: float = 0.0  # probability that a pixel is flipped
     depth: bool = False  # keep metric depth too
+    cameras: int = 0  # see each sample by one of so many cameras around the robot; 0: by its own
+    arc_deg: float = 80.0  # of the arc that they stand on
 
 
 def describe(spec: RobotSpec, joint_pos: NDArray[np.float64], seed: int, excitation: str,
@@ -68,6 +73,15 @@ def uniform_dataset(spec: RobotSpec, n: int, seed: int, depth: bool = False) -> 
     return data
 
 
+def views_dataset(spec: RobotSpec, cameras: tuple[Camera, ...], n: int, seed: int) -> Dataset:
+    """Return n scrambled-Sobol poses over the full limits, each seen by one of the cameras."""
+    q, view = sobol(n, spec.limits, seed), shared_out(n, len(cameras), seed)
+    meta = describe(spec, q, seed, "sobol", physics=False)
+    data = Dataset(q, seen_from(spec, cameras, q, view), cameras[0].width, meta, cameras=cameras, view=view)
+    check_dataset(data, "the rendered data")
+    return data
+
+
 def _targets(options: CollectOptions) -> NDArray[np.float64]:
     limits = options.spec.limits
     if options.excitation == "sobol":
@@ -83,12 +97,17 @@ class _Collector:
 
     def __init__(self, options: CollectOptions) -> None:
         self.options, self.renderer = options, Renderer(options.spec)
+        self.cameras, self.view = _many(options)
 
     def chunk(self, number: int, targets: NDArray[np.float64], start: NDArray[np.float64]) -> tuple[int, _Piece]:
         """Physics, camera, noise; everything random follows from the seed and the chunk's number."""
         options = self.options
         true = simulate(options.spec, targets, STEPS, start, jump=options.excitation == "sobol")
-        packed = self.renderer.masks(true)
+        if self.view is None:
+            packed = self.renderer.masks(true)
+        else:
+            first = number * CHUNK
+            packed = seen_from(options.spec, self.cameras, true, self.view[first : first + len(true)])
         depth = self.renderer.depth(true) if options.depth else None
         rng = np.random.default_rng([options.seed, number])
         measured = true + options.encoder_noise_rad * rng.standard_normal(true.shape)
@@ -96,6 +115,14 @@ class _Collector:
             flips = rng.random((*packed.shape[:3], options.spec.cameras[0].width)) < options.mask_noise
             packed = packed ^ np.packbits(flips, axis=-1)
         return number, (measured, packed, depth)
+
+
+def _many(options: CollectOptions) -> tuple[tuple[Camera, ...], NDArray[np.int64] | None]:
+    """The cameras around the robot and the one of each sample, where many are asked for."""
+    if not options.cameras:
+        return (), None
+    cameras = cameras_around(options.spec, options.cameras, options.arc_deg)
+    return cameras, shared_out(options.samples, len(cameras), options.seed)
 
 
 _collector: _Collector  # of a worker process, set once when it starts
@@ -134,6 +161,9 @@ def _check(options: CollectOptions) -> None:
                           "Choose one of them")
     if options.samples < 2:
         raise ConfigError(f"{options.samples} samples, expected at least 2", "Ask for more with --samples")
+    if options.cameras and (len(options.spec.cameras) != 1 or options.depth):
+        what = "depth" if options.depth else f"a robot that has {len(options.spec.cameras)} cameras of its own"
+        raise ConfigError(f"{options.cameras} cameras around the robot do not go with {what}", "Leave one out")
     if not 0 <= options.mask_noise < 0.5 or not 0 <= options.encoder_noise_rad < 1:
         raise ConfigError(f"mask noise {options.mask_noise} and encoder noise {options.encoder_noise_rad} rad, "
                           "expected 0 to 0.5 and 0 to 1", "Choose smaller ones")
@@ -166,6 +196,7 @@ def collect(options: CollectOptions, progress: Callable[[int, int], None] | None
     meta = describe(spec, joint_pos, options.seed, options.excitation, physics=True, steps_per_sample=STEPS,
                     encoder_noise_rad=options.encoder_noise_rad, mask_noise=options.mask_noise)
     depth = np.concatenate([p[2] for p in ordered if p[2] is not None]) if options.depth else None
-    data = Dataset(joint_pos, np.concatenate([p[1] for p in ordered]), spec.cameras[0].width, meta, depth)
+    data = Dataset(joint_pos, np.concatenate([p[1] for p in ordered]), spec.cameras[0].width, meta, depth,
+                   *_many(options))
     check_dataset(data, "the collected data")
     return data

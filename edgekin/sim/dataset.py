@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 from edgekin.errors import DataError
 from edgekin.output import write_atomic
+from edgekin.robot.cameras import check_camera
+from edgekin.robot.spec import Camera
+from edgekin.robot.views import camera_code
 
 SCHEMA = "edgekin.data/1"
 _REDO = "Collect it again with edgekin collect"
+CAMERA_ROW = 19  # numbers of a camera in a file
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,21 @@ class Dataset:
     width: int  # px
     meta: dict[str, Any] = field(default_factory=dict)  # robot, robot_sha256, seed, excitation, convention, units ...
     depth: NDArray[np.float32] | None = None  # (N, V, H, W) m, +inf off the robot
+    cameras: tuple[Camera, ...] = ()  # where a sample is seen by one of many (V = 1); else those of the robot
+    view: NDArray[np.int64] | None = None  # (N,) which of them
 
     @property
     def masks(self) -> NDArray[np.bool_]:
         """(N, V, H, W) bool, unpacked."""
         return np.unpackbits(self.packed, axis=-1, count=self.width).astype(np.bool_)
+
+    @property
+    def inputs(self) -> NDArray[np.float64]:
+        """(N, J) rad, and behind the angles the code of each sample's camera (16) where there are many."""
+        if self.view is None:
+            return self.joint_pos
+        codes = np.stack([camera_code(camera) for camera in self.cameras])
+        return np.concatenate([self.joint_pos, codes[self.view]], axis=1)
 
     def __len__(self) -> int:
         return len(self.joint_pos)
@@ -64,6 +78,12 @@ def check_dataset(data: Dataset, where: str = "the dataset") -> None:
     if len(bad):
         raise DataError(f"{where} has joint angles that are not finite in {len(bad)} of {len(data)} samples, first in "
                         f"sample {bad[0]}", "Drop those samples and import the rest")
+    if (data.view is None) != (not data.cameras):
+        raise DataError(f"{where} has {len(data.cameras)} cameras and no view of each sample, or the reverse", _REDO)
+    if data.view is not None and (data.packed.shape[1] != 1 or data.view.shape != (len(data),)
+                                  or not 0 <= data.view.min() <= data.view.max() < len(data.cameras)):
+        raise DataError(f"{where} does not give each of its {len(data)} samples one of its {len(data.cameras)} cameras",
+                        _REDO)
     if not data.packed.any():
         raise DataError(f"{where} has {len(data)} masks without a single robot pixel",
                         "Check the camera, or the threshold of the import")
@@ -89,6 +109,8 @@ def save_dataset(data: Dataset, path: Path, force: bool = False) -> None:
                               "meta": np.frombuffer(meta, np.uint8)}
     if data.depth is not None:
         arrays["depth"] = data.depth
+    if data.view is not None:
+        arrays |= {"view": data.view, "cameras": np.stack([_camera_row(camera) for camera in data.cameras])}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     try:
@@ -133,16 +155,43 @@ def load_dataset(path: Path) -> Dataset:
         joint_pos = arrays["joint_pos"].astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(f"dataset {path} has joint_pos of type {arrays['joint_pos'].dtype}", _REDO) from None
-    data = Dataset(joint_pos, arrays["packed"], int(arrays["width"]), meta, arrays.get("depth"))
+    cameras, view = _cameras(arrays, path)
+    data = Dataset(joint_pos, arrays["packed"], int(arrays["width"]), meta, arrays.get("depth"), cameras, view)
     check_dataset(data, f"dataset {path}")
     return data
+
+
+def _camera_row(camera: Camera) -> NDArray[np.float64]:
+    """A camera as the row of a file: width, height, fx, fy, cx, cy, near, and the upper 3x4 of world_to_cam."""
+    lens = [camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy, camera.near]
+    return np.concatenate([lens, camera.world_to_cam[:3].ravel()])
+
+
+def _cameras(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[tuple[Camera, ...], NDArray[np.int64] | None]:
+    """The cameras of a file and which saw each sample; raises DataError for what are none."""
+    if "view" not in arrays and "cameras" not in arrays:
+        return (), None
+    rows, view = arrays.get("cameras", np.zeros(0)), arrays.get("view", np.zeros(0))
+    sizes = (arrays["width"], arrays["packed"].shape[2] if arrays["packed"].ndim == 4 else 0)
+    if rows.ndim != 2 or rows.shape[1] != CAMERA_ROW or rows.dtype != np.float64 or not np.isfinite(rows).all() \
+            or view.dtype != np.int64 or not (rows[:, :2] == sizes).all():
+        raise DataError(f"dataset {path} has cameras of shape {rows.shape} and view of type {view.dtype}, expected "
+                        f"(C, {CAMERA_ROW}) finite numbers of its picture size and int64", _REDO)
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    poses[:, :3] = rows[:, 7:].reshape(-1, 3, 4)
+    cameras = tuple(Camera(int(w), int(h), fx, fy, cx, cy, pose, near)
+                    for (w, h, fx, fy, cx, cy, near), pose in zip(rows[:, :7].tolist(), poses, strict=True))
+    for number, camera in enumerate(cameras):
+        check_camera(camera, number)
+    return cameras, view
 
 
 def take(data: Dataset, rows: NDArray[np.int64] | slice | Sequence[int]) -> Dataset:
     """Return some samples, in the order asked for."""
     index = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
     return replace(data, joint_pos=data.joint_pos[index], packed=data.packed[index],
-                   depth=None if data.depth is None else data.depth[index])
+                   depth=None if data.depth is None else data.depth[index],
+                   view=None if data.view is None else data.view[index])
 
 
 def split_chronological(data: Dataset, n_train: int) -> tuple[Dataset, Dataset]:

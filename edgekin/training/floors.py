@@ -75,7 +75,7 @@ def floors(train: Dataset, test: Dataset) -> dict[str, Score]:
     Returns:
         `all_black`, `mean_image` and `nearest`, each a Score.
     """
-    mean, nearest = mean_image(train), nearest_index(train.joint_pos, test.joint_pos)
+    mean, nearest = mean_image(train), nearest_index(train.inputs, test.inputs)
     parts: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     for start in range(0, len(test), CHUNK):
         index = np.arange(start, min(start + CHUNK, len(test)))

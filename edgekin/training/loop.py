@@ -157,13 +157,13 @@ class Trainer:
         self.model, self.config, self.folder = model, config, folder
         self.device = pick_device(config.device)
         self.network = model.module.to(self.device).train()
-        self.joint_pos = torch.as_tensor(split.train.joint_pos, dtype=torch.float32, device=self.device)
+        self.joint_pos = torch.as_tensor(split.train.inputs, dtype=torch.float32, device=self.device)
         self.batch = min(config.batch - self.fresh, len(split.train))
         self.data = split.train
         self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
         held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
-        self.held_pos, self.held_masks = split.test.joint_pos[held_out], split.test.masks[held_out]
+        self.held_pos, self.held_masks = split.test.inputs[held_out], split.test.masks[held_out]
         self.tail = _tail(self.network)
         self.optimiser = _adam(self.network, config)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
@@ -196,6 +196,7 @@ class Trainer:
         if sigma == 0.0:
             return q
         noise = np.random.default_rng((self.config.seed, self.progress.step, 1)).normal(0.0, sigma, q.shape)
+        noise[:, self.data.joint_pos.shape[1] :] = 0.0  # a camera's code
         return q + torch.as_tensor(noise, dtype=q.dtype, device=q.device)
 
     def _losses_of(self, index: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,8 +10,9 @@ from edgekin.errors import ConfigError, DataError
 from edgekin.models import may_have_depth, needs_depth
 from edgekin.robot import RobotSpec, load_robot, published_options, robot_sha256
 from edgekin.sim.dataset import Dataset, load_dataset, split_blocks, split_chronological, take
+from edgekin.sim.views import split_cameras
 from edgekin.training.loop import Split
-from edgekin.training.settings import FEW_JOINTS, TrainConfig
+from edgekin.training.settings import FEW_JOINTS, HELD_OUT_CAMERAS, VIEW_CAMERAS, TrainConfig
 
 #: Training samples of protocols uniform and lorenz where --samples says nothing; uniform's tests have another seed.
 PROTOCOL_SAMPLES = 1600
@@ -21,6 +22,8 @@ PLAIN_SAMPLES = 8000
 MANY_JOINTS_SAMPLES = 24000
 #: The test split of a seed must not be the training split of the next.
 TEST_SEED_OFFSET = 1_000_003
+#: Training samples of protocol views: two more numbers decide about a picture.
+VIEWS_SAMPLES = 16000
 PUBLISHED_TRAIN, PUBLISHED_SAMPLES = 1600, 2000
 #: Samples between a training and a test block of a trajectory, which neither holds.
 GAP = 20
@@ -47,7 +50,10 @@ def prepare(config: TrainConfig, report: Report | None = None) -> tuple[RobotSpe
     if config.depth and not may_have_depth(config.model):
         raise ConfigError(f"model {config.model} predicts silhouettes, not depth", "Use --model resneurokin-d")
     spec = load_robot(config.robot, published_options() if config.protocol == "published" else None)
-    if config.data is not None:
+    if config.protocol == "views":
+        spec = replace(spec, cameras=spec.cameras[:1])
+        split = _views(config, spec)
+    elif config.data is not None:
         split = _from_file(config, spec)
     elif config.protocol == "published":
         split = _published(config, spec, report)
@@ -76,6 +82,22 @@ def _uniform(config: TrainConfig, spec: RobotSpec) -> Split:
     depth = wants_depth(config)
     return Split(uniform_dataset(spec, n, config.seed, depth),
                  uniform_dataset(spec, config.test_samples, config.seed + TEST_SEED_OFFSET, depth))
+
+
+def _views(config: TrainConfig, spec: RobotSpec) -> Split:
+    """Sobol poses, each seen by one of many cameras; the test samples by cameras that stand between those."""
+    from edgekin.robot.views import cameras_around
+    from edgekin.sim.collect import views_dataset
+
+    if wants_depth(config):
+        raise ConfigError("protocol views has silhouettes alone, no depth", "Use protocol uniform")
+    known = config.cameras or VIEW_CAMERAS
+    few = len(spec.actuated) <= FEW_JOINTS
+    train, test = (cameras_around(spec, n, config.arc_deg, first)
+                   for n, first in ((known, 0), (HELD_OUT_CAMERAS, known)))
+    n = config.samples or (VIEWS_SAMPLES if few else MANY_JOINTS_SAMPLES)
+    return Split(views_dataset(spec, train, n, config.seed),
+                 views_dataset(spec, test, config.test_samples, config.seed + TEST_SEED_OFFSET))
 
 
 def _lorenz(config: TrainConfig, spec: RobotSpec, report: Report | None) -> Split:
@@ -112,7 +134,15 @@ def _from_file(config: TrainConfig, spec: RobotSpec) -> Split:
         raise DataError(f"dataset {config.data} has no depth, which {config.model} learns from" if not config.depth
                         else f"dataset {config.data} has no depth to score",
                         "Collect it with edgekin collect --depth")
-    if data.meta.get("excitation") == "sobol":
+    if config.cameras is not None and len(data.cameras) < config.cameras:
+        raise DataError(f"dataset {config.data} has the pictures of {max(1, len(data.cameras))} camera(s), "
+                        f"{config.cameras} are needed", f"Collect it with edgekin collect --cameras {config.cameras}")
+    if data.view is not None:
+        if len(data.cameras) < 2:
+            raise DataError(f"dataset {config.data} has the pictures of 1 camera, of which none can be held out",
+                            "Collect it with edgekin collect --cameras 2 or more")
+        train, test = (take(data, rows) for rows in split_cameras(data, TEST_SHARE))
+    elif data.meta.get("excitation") == "sobol":
         n_train = int(len(data) * (1.0 - TEST_SHARE))
         train, test = split_chronological(data, n_train)
     else:

@@ -10,11 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekin.errors import ConfigError
 from edgekin.machine import revision
 from edgekin.models.self_model import SelfModel, load_model
 from edgekin.output import write_json
 from edgekin.robot import RobotSpec, load_robot, robot_sha256, save_robot
+from edgekin.robot.views import camera_code
 from edgekin.sim.dataset import Dataset, load_dataset, save_dataset
 from edgekin.training.loop import CHECKPOINT, Split
 from edgekin.training.settings import BODY_MODEL, TrainConfig, runs_folder
@@ -67,6 +71,13 @@ class Run:
     def model(self) -> nn.Module:
         """The trained torch module, in evaluation mode: (B, J) float32 rad -> logits (B, V, H, W)."""
         return self.self_model.module
+
+    def own_inputs(self, joint_pos: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the model takes at (N, J) rad before the robot's own camera, which it is compiled for."""
+        if not self.self_model.shape.n_camera:
+            return joint_pos
+        code = camera_code(self.robot.cameras[0])
+        return np.concatenate([joint_pos, np.broadcast_to(code, (len(joint_pos), len(code)))], axis=1)
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekin.errors import ConfigError
 
-PROTOCOLS = ("uniform", "lorenz", "published")
+PROTOCOLS = ("uniform", "lorenz", "published", "views")
 DEVICES = ("auto", "cpu", "cuda")
 #: Seconds of training where nothing else is asked: `edgekin train` then ends within 4 minutes on 2 busy cores.
 DEFAULT_BUDGET_S = 150.0
@@ -35,6 +35,8 @@ FRESH_SHARE = 0.875
 #: Steps of a compact size on protocol published, where a fit that goes on too long loses on poses beyond the trained
 #: ones. Chosen on the end of the training trajectory, not on the test split: benchmarks/published_steps.py.
 PUBLISHED_STEPS = 4000
+#: Protocol views: cameras of the training samples, and cameras beside them that only the test samples are seen by.
+VIEW_CAMERAS, HELD_OUT_CAMERAS = 16, 8
 MAX_SAMPLES = 1_000_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
@@ -50,6 +52,8 @@ class TrainConfig:
     teacher: str | None = None  # body: a body model trained first draws poses to learn from; or a run with one
     protocol: str | None = None  # uniform | lorenz | published; None: uniform with as many samples as the joints need
     data: str | None = None  # a dataset instead of a protocol: its last block is the test split
+    cameras: int | None = None  # protocol views: how many see the training samples; None: VIEW_CAMERAS
+    arc_deg: float = 80.0  # protocol views: of the arc that the cameras stand on
     samples: int | None = None  # training samples; None: the protocol's
     test_samples: int = 1000  # test samples of protocol uniform and lorenz
     budget_s: float | None = None  # seconds of training; None: see with_budget
@@ -78,6 +82,9 @@ class TrainConfig:
                               f"Leave the teacher out, or use --model {' or '.join(STUDENTS)}")
         if self.teacher is not None and self.batch < 2:
             raise ConfigError("batch is 1, expected 2 or more with a teacher", "Raise the batch")
+        if self.cameras is not None and self.protocol != "views" and self.data is None:
+            raise ConfigError(f"protocol {self.protocol or 'uniform'} has the robot's own cameras, not {self.cameras} "
+                              "others", "Use --protocol views")
         if self.device not in DEVICES:
             raise ConfigError(f"device is {self.device!r}", f"Use one of: {', '.join(DEVICES)}")
         if self.name is not None and not _NAME.fullmatch(self.name):
@@ -88,6 +95,7 @@ class TrainConfig:
         for what, value, low, high in (
                 ("samples", self.samples, 2, MAX_SAMPLES), ("test_samples", self.test_samples, 1, MAX_SAMPLES),
                 ("budget_s", self.budget_s, 0.1, 1e6), ("steps", self.steps, 1, 10**9),
+                ("cameras", self.cameras, 2, 1000), ("arc_deg", self.arc_deg, 1.0, 360.0),
                 ("seed", self.seed, 0, 2**31 - 1),
                 ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0),
                 ("depth_weight", self.depth_weight, 0.0, 1000.0), ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)):

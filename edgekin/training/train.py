@@ -13,7 +13,7 @@ from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
 from edgekin.models import PictureShape, build_model, can_learn, default_learn
 from edgekin.models.reference import count
-from edgekin.models.self_model import SelfModel, load_model
+from edgekin.models.self_model import SelfModel, load_model, shape_of
 from edgekin.output import write_atomic, write_json
 from edgekin.robot import RobotSpec, robot_sha256
 from edgekin.sim.dataset import Dataset, take
@@ -73,7 +73,8 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
     spec, split = prepare(config, _samples_report(report))
     config = config.with_budget(len(spec.actuated))
     source, decoder = _body_source(config, spec), config.parts()[1]
-    model = build_model(config.model, config.size, PictureShape.of(spec), config.seed, spec, _learned(decoder, split))
+    shape = replace(PictureShape.of(spec), n_camera=split.train.inputs.shape[1] - split.train.joint_pos.shape[1])
+    model = build_model(config.model, config.size, shape, config.seed, spec, _learned(decoder, split))
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
     run = create_run(config, spec, split, model, name, force)
     if source is not None:
@@ -99,8 +100,8 @@ def resume(name: str | None, report: Report | None = None) -> TrainResult:
         raise ConfigError(f"run {run.path} is finished: there is nothing to resume", "Train another with --name")
     config = run.train_config
     hyper = run.config["model"]
-    shape = PictureShape(hyper["n_joints"], hyper["n_views"], hyper["height"], hyper["width"])
-    model = build_model(hyper["name"], hyper["size"], shape, config.seed, run.robot, tuple(hyper.get("learn", ())))
+    learn = tuple(hyper.get("learn", ()))
+    model = build_model(hyper["name"], hyper["size"], shape_of(hyper), config.seed, run.robot, learn)
     return _fit(run, model, Split(run.train, run.test), config, report, data_seconds=0.0)
 
 
@@ -219,7 +220,7 @@ def _beside_floors(model: SelfModel, split: Split, test: Dataset) -> dict[str, A
 
 def score_model(model: SelfModel, data: Dataset) -> dict[str, float]:
     """Return psnr_db and iou of a model on a dataset, and depth_mae_m where both have depth."""
-    found = score(model.probabilities(data.joint_pos), data.masks)
+    found = score(model.probabilities(data.inputs), data.masks)
     if data.depth is not None and model.has_depth:
-        found = replace(found, depth_mae_m=depth_mae_m(model.depth(data.joint_pos), data.depth))
+        found = replace(found, depth_mae_m=depth_mae_m(model.depth(data.inputs), data.depth))
     return found.to_json()
