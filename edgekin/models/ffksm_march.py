@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgekin.models.ffksm import FreeForm
 
 #: Points that go through the network at once: their features stay in the cache.
-CHUNK = 4096
+CHUNK = 2048
 #: Cells on a side of the grid that space is skipped by, and the opacity of a sample from which its cell is kept.
 CELLS, KEEP = 24, 2e-3
 
