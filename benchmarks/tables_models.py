@@ -37,7 +37,7 @@ def body(draw: bool) -> str:
     parts = [section(name, result, folder.name, draw)
              for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir())
              for name, result in recorded(folder).items()]
-    return "\n".join(parts).rstrip()
+    return "\n".join(parts).rstrip() or "No comparison is recorded yet."
 
 
 def rewritten(draw: bool) -> tuple[str, str]:
