@@ -29,7 +29,7 @@ def measure(run: str, poses: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     opened = load_run(run)
     network: Any = opened.model()
-    if not isinstance(network, HasOccupancy):
+    if not isinstance(opened.model(), HasOccupancy):
         raise ConfigError(f"{run} is of model {opened.self_model.name}, which marches no rays",
                           "Train: edgekin train --model ffksm")
     evaluated, raw = [0], network.raw
