@@ -63,9 +63,9 @@ static void draw(const ek_body *b, int view, int i, float *depth, float *rim) {
   const ball o = ball_of(b, view, i);
   const double *lens = b->lens[view];
   for (int y = outline->top; y <= outline->bottom; y++) {
-    double dy = (y + b->sample[1] - lens[3]) / lens[1];
+    double dy = (y - lens[3]) / lens[1];
     for (int x = outline->left; x <= outline->right; x++) {
-      double dx = (x + b->sample[0] - lens[2]) / lens[0];
+      double dx = (x - lens[2]) / lens[0];
       meet(&o, dx, dy, &depth[y * b->width + x], &rim[y * b->width + x]);
     }
   }
