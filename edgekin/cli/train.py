@@ -79,16 +79,18 @@ def _only_name(given: dict[str, Any], config_path: Path | None) -> None:
 def _config(path: Path | None, given: dict[str, Any], no_body_model: bool) -> TrainConfig:
     """Defaults, under the YAML file, under the flags; where neither names a model, the pair."""
     from edgekin.config import from_mapping, load_yaml
-    from edgekin.training.settings import BODY, TrainConfig
+    from edgekin.training.settings import BODY, STUDENTS, TrainConfig
 
     values = load_yaml(path) if path is not None else {}
     if "model" in given and "teacher" not in given:
         values.pop("teacher", None)
     if no_body_model:
-        if given.get("model", values.get("model", "neurokin")) != "neurokin" or "teacher" in given:
-            raise click.UsageError("--no-body-model trains neurokin alone; leave out --model and --teacher")
+        if given.get("model", values.get("model", "neurokin")) not in STUDENTS or "teacher" in given:
+            raise click.UsageError("--no-body-model trains a decoder alone; leave out --teacher, and --model or name "
+                                   f"{' or '.join(STUDENTS)}")
         values.pop("teacher", None)
-    elif not {"model", "teacher"} & {*values, *given}:
+    elif "teacher" not in {*values, *given} and {**values, **given}.get("protocol") != "views" \
+            and {**values, **given}.get("model") in (None, "resneurokin-d"):
         values["teacher"] = BODY
     # A flag of a pair replaces the file's choice between the two.
     for one, other in (("budget_s", "steps"), ("data", "protocol")):

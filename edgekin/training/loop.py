@@ -207,22 +207,24 @@ class Trainer:
             loss = self.network.training_loss(self._batch(index), share)
             return loss, loss
         assert self.masks is not None
-        q, target = self._joints(index), self.masks[index].float()
+        network, q, target = self.network, self._joints(index), self.masks[index].float()
+        truth = self._depth(index) if isinstance(network, HasDepth) else None
         if self.teacher is not None:
             drawn = self.teacher.batch(self.progress.step, self.fresh)
             q, target = (torch.cat([a, torch.from_numpy(b).to(a)]) for a, b in zip((q, target), drawn, strict=True))
+            if truth is not None and self.teacher.tells_depth:
+                truth = torch.cat([truth, torch.from_numpy(self.teacher.depth(*drawn)).to(truth)])
         if self.tail is not None:
             with self._features(self.tail.head) as features:
                 code = self.tail.head(q)
             loss, total = self.tail.loss(code, target)
             return loss, total + feature_penalty(features[:-1])
-        truth, network = self._depth(index), self.network
         with self._features(network) as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, target)
         total = loss + range_penalty(logits, features)
         if truth is not None and depth is not None:
-            total = total + self.config.depth_weight * depth_loss(depth, truth)
+            total = total + self.config.depth_weight * depth_loss(depth[: len(truth)], truth)
         return loss, total
 
     def _depth(self, index: torch.Tensor) -> torch.Tensor | None:

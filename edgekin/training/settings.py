@@ -29,7 +29,7 @@ BODY_STEPS = 15_000
 BODY = "body"
 BODY_MODEL = "k3dgs"
 #: The models that can be distilled.
-STUDENTS = ("neurokin",)
+STUDENTS = ("neurokin", "resneurokin-d")
 #: Share of a batch that a teacher draws; the rest are frames, in which it cannot be wrong.
 FRESH_SHARE = 0.875
 #: Steps of a compact size on protocol published, where a fit that goes on too long loses on poses beyond the trained
@@ -80,6 +80,9 @@ class TrainConfig:
         if self.teacher is not None and self.model not in STUDENTS:
             raise ConfigError(f"model {self.model} cannot be distilled from teacher {self.teacher!r}",
                               f"Leave the teacher out, or use --model {' or '.join(STUDENTS)}")
+        if self.teacher is not None and self.protocol == "views":
+            raise ConfigError("a teacher draws what the robot's own camera sees, not protocol views",
+                              "Leave the teacher out: --no-body-model")
         if self.teacher is not None and self.batch < 2:
             raise ConfigError("batch is 1, expected 2 or more with a teacher", "Raise the batch")
         if self.cameras is not None and self.protocol != "views" and self.data is None:

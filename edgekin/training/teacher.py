@@ -54,19 +54,29 @@ class Teacher:
         model: the body model; it is not trained further.
         poses: where they lie.
         seed: of the poses.
+        tells_depth: whether it has learned depth; silhouettes alone leave it open.
 
     Raises:
         ConfigError: it is no body model.
     """
 
-    def __init__(self, model: SelfModel, poses: Poses, seed: int) -> None:
+    def __init__(self, model: SelfModel, poses: Poses, seed: int, tells_depth: bool = False) -> None:
         graph = model.graph()
         if not isinstance(graph, BodyGraph):
             raise ConfigError(f"model {model.name} cannot teach: it does not know the body", "Use a run of k3dgs")
-        self.poses, self.seed = poses, seed
+        self.poses, self.seed, self.tells_depth = poses, seed, tells_depth
         self._body = graph.open()
 
     def batch(self, step: int, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return n poses (n, J) rad for a step, and the probabilities (n, V, H, W) that their pixels show the robot."""
         q = self.poses.draw(n, np.random.default_rng((self.seed, step)))
         return q, self._body.predict(q)
+
+    def depth(self, q: NDArray[np.float32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the depth (n, V, H, W) m of n poses that it has drawn, +inf where it sees no robot."""
+        out = np.empty_like(probability)
+        for pose, picture in zip(q, out, strict=True):
+            self._body.run(pose)
+            picture[:] = self._body.depth()
+        out[probability <= 0.5] = np.inf
+        return out

@@ -73,6 +73,9 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
     spec, split = prepare(config, _samples_report(report))
     config = config.with_budget(len(spec.actuated))
     source, decoder = _body_source(config, spec), config.parts()[1]
+    if config.teacher is not None and split.train.view is not None:
+        raise ConfigError(f"a teacher draws what the robot's own camera sees, not the {len(split.train.cameras)} of "
+                          f"{config.data}", "Leave the teacher out: --no-body-model")
     shape = replace(PictureShape.of(spec), n_camera=split.train.inputs.shape[1] - split.train.joint_pos.shape[1])
     model = build_model(config.model, config.size, shape, config.seed, spec, _learned(decoder, split))
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
@@ -144,7 +147,8 @@ def _teacher(run: Run, split: Split, seed: int) -> tuple[Teacher | None, dict[st
     known = score_model(model, take(split.train, slice(0, KNOWN_FRAMES)))["psnr_db"]
     floor = metrics["floors"]["mean_image"]["psnr_db"]
     metrics["teaches"] = known > floor + KNOWN_DB
-    return Teacher(model, Poses.of(split.train, run.robot.limits), seed) if metrics["teaches"] else None, metrics
+    poses = Poses.of(split.train, run.robot.limits)
+    return Teacher(model, poses, seed, "depth_mae_m" in metrics) if metrics["teaches"] else None, metrics
 
 
 def _body_source(config: TrainConfig, spec: RobotSpec) -> Path | None:
