@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--robot", help="arm4, a URDF, a RobotSpec YAML or a path inside pybullet_data.  [default: arm4]")
 @click.option("--model",
-              help="neurokin, undistilled, resneurokin-d, k3dgs or ffksm.  "
+              help="neurokin, undistilled; resneurokin-d, distilled; k3dgs or ffksm.  "
                    "[default: k3dgs and, distilled from it, neurokin]")
 @click.option("--no-body-model", is_flag=True, help="The decoder alone: for robots whose chain is not known.")
 @click.option("--teacher", metavar="RUN", help="Distil the decoder from the body model of another run.")

@@ -80,8 +80,18 @@ def test_a_decoder_can_be_trained_alone(robot, runs, alone):
     assert not (runs / "one" / "body").exists()
     assert json.loads((runs / "one" / "run.json").read_text())["config"]["teacher"] is None
     for wrong in (("--model", "k3dgs"), ("--teacher", "one")):
-        with pytest.raises(UsageError, match="neurokin alone"):
+        with pytest.raises(UsageError, match="a decoder alone"):
             edgekin(*small(robot, "--name", "two", "--no-body-model", *wrong))
+
+
+def test_the_decoder_with_depth_is_distilled_from_a_body_that_learned_it(robot, runs, capsys):
+    edgekin(*small(robot, "--name", "both", "--model", "resneurokin-d"))
+    metrics = json.loads((runs / "both" / "metrics.json").read_text())
+    assert metrics["depth_mae_m"] > 0
+    assert metrics["body"]["depth_mae_m"] > 0
+    assert "depth error mm" in capsys.readouterr().out
+    with pytest.raises(EdgekinError, match="draws what the robot's own camera sees"):
+        edgekin(*small(robot, "--name", "many", "--protocol", "views", "--teacher", "both"))
 
 
 def test_evaluate_repeats_the_score_of_training(robot, runs, tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from edgekin.errors import ConfigError
 from edgekin.models import PictureShape, build_model
+from edgekin.robot import load_robot
 from edgekin.training.protocols import prepare
 from edgekin.training.run import BODY_FOLDER, METRICS, WEIGHTS, latest_unfinished, load_run
 from edgekin.training.settings import BODY, TrainConfig, fresh_of
@@ -40,6 +41,17 @@ def test_a_teacher_repeats_its_poses_and_draws_them(config):
     assert not np.array_equal(q, teacher.batch(8, 5)[0])
     with pytest.raises(ConfigError, match="cannot teach"):
         Teacher(build_model("neurokin", "s", PictureShape.of(spec)), Poses.of(split.train, spec.limits), 0)
+
+
+def test_a_teacher_tells_how_far_the_robot_is_that_it_draws(small_robot):
+    spec = load_robot(small_robot)
+    model = build_model("k3dgs", "s", PictureShape.of(spec), 0, spec)
+    teacher = Teacher(model, Poses(spec.limits, None), 0, tells_depth=True)
+    q, probability = teacher.batch(3, 4)
+    depth = teacher.depth(q, probability)
+    assert np.array_equal(np.isfinite(depth), probability > 0.5)
+    distance = np.linalg.norm(spec.cameras[0].world_to_cam[:3, 3])
+    assert (np.abs(depth[np.isfinite(depth)] - distance) < distance).all()
 
 
 def test_poses_stay_near_a_trajectory_and_fill_the_limits_otherwise(config):
