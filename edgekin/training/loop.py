@@ -319,6 +319,7 @@ class Trainer:
             while (share := progress.share(config)) < 1.0:
                 if share * CURVE_POINTS >= len(progress.held_out):
                     self._look()
+                    last = time.monotonic()  # looking is no training: a model that is slow to draw keeps its budget
                 self._step()
                 now = time.monotonic()
                 progress.elapsed_s += now - last
