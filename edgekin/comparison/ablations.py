@@ -64,6 +64,10 @@ ABLATIONS = (
         Variant("body model teaches", {}),
         Variant("samples alone", {"teacher": None}),
     )),
+    Ablation("distillation", "resneurokin-d", "The same, of silhouettes and depth.", (
+        Variant("body model teaches", {}),
+        Variant("samples alone", {"teacher": None}),
+    )),
     _noise("neurokin-frames"),
     _noise("k3dgs"),
     Ablation("depth", "neurokin-frames", "How many hidden layers and convolutions does the decoder need?", (

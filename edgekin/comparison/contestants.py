@@ -36,8 +36,8 @@ class Contestant:
 _TABLE = (
     Contestant("ffksm", "ffksm", "a field of density and visibility over points and joint angles, marched along rays",
                full_s=2400.0, short_s=400.0, slow=True),
-    Contestant("resneurokin-d", "resneurokin-d", "neurokin with residual blocks and a head for metric depth",
-               full_s=600.0, short_s=150.0),
+    Contestant("resneurokin-d", "resneurokin-d", "neurokin with residual blocks and a head for metric depth; "
+               "distilled, too", full_s=600.0, short_s=180.0, settings={"teacher": BODY}),
     Contestant("k3dgs", "k3dgs", "soft ellipsoids on the kinematic chain, drawn by its cameras"),
     Contestant("neurokin", "neurokin", "joint angles to an MLP, a quarter-resolution map, 3x3 convolutions and a pixel "
                "shuffle; distilled from a body model that is trained first, on the same samples",
