@@ -40,7 +40,8 @@ def cases(seed_arm: Path) -> list[Case]:
         found += [
             Case("seed_arm-uniform", (*robot, "--protocol", "uniform"), "bend:2:20@15"),
             Case("seed_arm-published", (*robot, "--protocol", "published")),
-            Case("seed_arm-published-size", (*robot, "--protocol", "published", "--size", "published")),
+            Case("seed_arm-published-size",
+                 (*robot, "--protocol", "published", "--no-body-model", "--size", "published")),
         ]
     return found
 

@@ -26,7 +26,7 @@ from edgekin.models.registry import Batch, HasDepth, OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
-from edgekin.training.losses import depth_loss, feature_penalty, range_penalty, silhouette_loss
+from edgekin.training.losses import depth_loss, feature_penalty, range_penalty, silhouette_loss, squared_loss
 from edgekin.training.metrics import score
 from edgekin.training.settings import TrainConfig, fresh_of
 
@@ -222,7 +222,7 @@ class Trainer:
         with self._features(network) as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, target)
-        total = loss + range_penalty(logits, features)
+        total = loss + squared_loss(logits, target) + range_penalty(logits, features)
         if truth is not None and depth is not None:
             total = total + self.config.depth_weight * depth_loss(depth[: len(truth)], truth)
         return loss, total

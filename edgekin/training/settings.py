@@ -21,10 +21,10 @@ FEW_JOINTS = 5
 #: The same for ffksm, which marches a thousand rays where others draw a picture.
 FIELD_BUDGET_S = 1200.0
 #: The same for a body model and the decoder that is distilled from it; the body model's part of it.
-PAIR_BUDGET_S, LONG_PAIR_BUDGET_S = 480.0, 720.0
-BODY_SHARE, BODY_BUDGET_S = 0.25, 90.0
+PAIR_BUDGET_S, LONG_PAIR_BUDGET_S = 600.0, 780.0
+BODY_SHARE, BODY_BUDGET_S = 0.15, 120.0
 #: Steps of a body model where the decoder's are fixed and not fewer.
-BODY_STEPS = 15_000
+BODY_STEPS = 8000
 #: `teacher` for a body model that is trained first, on the same samples.
 BODY = "body"
 BODY_MODEL = "k3dgs"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgekin.errors import RuntimeFault
 from edgekin.models.body import ISAS
 from edgekin.models.neurokin import Crop, Decoder
-from edgekin.training.losses import FEATURE_LIMIT, LOGIT_LIMIT, RANGE_WEIGHT, SMOOTHING
+from edgekin.training.losses import FEATURE_LIMIT, LOGIT_LIMIT, RANGE_WEIGHT, SMOOTHING, SQUARED_WEIGHT
 
 MIN_COLUMNS, MAX_CONVS = 5, 4
 
@@ -45,7 +45,7 @@ class Tail:
             "rows": rows, "columns": columns, "channels": channels, "n_convs": len(outs), "out": outs,
             "n_views": shape.n_views, "factor": _factor(after), "height": shape.height, "width": shape.width,
             "isa": ISAS.index(isa), "smoothing": SMOOTHING, "logit_limit": LOGIT_LIMIT,
-            "feature_limit": FEATURE_LIMIT, "range_weight": RANGE_WEIGHT})
+            "feature_limit": FEATURE_LIMIT, "range_weight": RANGE_WEIGHT, "log_squared": SQUARED_WEIGHT})
         status = ffi.new("int *")
         handle = lib.ek_tail_create(layout, status)
         if handle == ffi.NULL:
@@ -53,7 +53,7 @@ class Tail:
         self._ffi, self._lib, self._handle = ffi, lib, ffi.gc(handle, lib.ek_tail_destroy)
 
     def loss(self, features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the silhouette loss, without derivative, and its sum with the range penalty of these layers.
+        """Return the silhouette loss, without derivative, and its sum with all that is minimised besides in these layers.
 
         Args:
             features: (B, channels * rows * columns) what the layers before give, behind their ReLU.

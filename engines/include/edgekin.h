@@ -208,6 +208,7 @@ typedef struct {
   double smoothing;                  /* targets are kept this far from 0 and 1 */
   double logit_limit, feature_limit; /* beyond these a penalty on squares begins: see edgekin/training/losses.py */
   double range_weight;
+  double log_squared; /* weight of log(squared error of a picture per pixel + 1e-4): what a mean of PSNRs is made of */
 } ek_tail_layout;
 
 typedef struct ek_tail ek_tail; /* not shared between threads */

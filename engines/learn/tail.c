@@ -16,6 +16,7 @@ enum { LANES = 8, BLOCK = 5, PRODUCTS = 64, MAX_CONVS = EK_TAIL_CONVS, MAX_CHANN
 typedef float v8f __attribute__((vector_size(32)));
 typedef int32_t v8i __attribute__((vector_size(32)));
 #define SPREAD(s) ((v8f){s, s, s, s, s, s, s, s})
+#define ERROR_FLOOR 1e-4 /* of a picture's squared error per pixel, in its logarithm: 40 dB */
 #define CHOOSE(which, a, b) ((v8f)(((which) & (v8i)(a)) | (~(which) & (v8i)(b))))
 
 typedef struct {
@@ -29,8 +30,8 @@ struct ek_tail {
   int64_t n_parameters;
   map maps[MAX_CONVS + 1], slopes[MAX_CONVS + 1]; /* input of each convolution, and the logits */
   float *forward[MAX_CONVS], *backward[MAX_CONVS], *bias[MAX_CONVS], *dweights[MAX_CONVS], *dbias[MAX_CONVS];
-  float *target, *inside; /* (cells of the last map without borders, padded) */
-  int64_t *pixel;         /* the same: where a logit stands in the picture, 0 where inside is 0 */
+  float *target, *inside, *bend; /* (cells of the last map without borders, padded) */
+  int64_t *pixel;                /* the same: where a logit stands in the picture, 0 where inside is 0 */
 };
 
 #define TAIL_TARGET
@@ -66,7 +67,8 @@ static int check(const ek_tail_layout *l) {
   if (l->out[l->n_convs - 1] != l->n_views * l->factor * l->factor || l->height < 1 || l->width < 1 ||
       l->height > l->rows * l->factor || l->width > l->columns * l->factor)
     return EK_E_ARGUMENT;
-  return l->smoothing > 0 && l->smoothing < 0.5 && l->logit_limit > 0 && l->feature_limit > 0 && l->range_weight >= 0
+  return l->smoothing > 0 && l->smoothing < 0.5 && l->logit_limit > 0 && l->feature_limit > 0 && l->range_weight >= 0 &&
+                 l->log_squared >= 0
              ? EK_OK
              : EK_E_ARGUMENT;
 }
@@ -97,6 +99,7 @@ static int allocate(ek_tail *t) {
   }
   size_t cells = (size_t)l->rows * (size_t)l->columns * (size_t)t->maps[l->n_convs].padded;
   ok &= (t->target = floats(cells)) != NULL, ok &= (t->inside = floats(cells)) != NULL;
+  ok &= (t->bend = floats(cells)) != NULL;
   ok &= (t->pixel = calloc(cells, sizeof(int64_t))) != NULL;
   return ok ? EK_OK : EK_E_MEMORY;
 }
@@ -142,7 +145,7 @@ void ek_tail_destroy(ek_tail *t) {
     free(t->maps[k].data), free(t->slopes[k].data);
   for (int k = 0; k < MAX_CONVS; k++)
     free(t->forward[k]), free(t->backward[k]), free(t->bias[k]), free(t->dweights[k]), free(t->dbias[k]);
-  free(t->target), free(t->inside), free(t->pixel), free(t);
+  free(t->target), free(t->inside), free(t->bend), free(t->pixel), free(t);
 }
 
 int64_t ek_tail_n_parameters(const ek_tail *t) {
@@ -195,23 +198,30 @@ static void to_planes(const map *m, float scale, float *planes) {
         *planes++ = scale * cell(m, y, x)[c];
 }
 
-/* The logits' loss and slope; *excess: squares beyond the limit. Slopes are per pixel, not yet divided by their number.
- */
-static double measure(ek_tail *t, const float *picture, double *excess) {
+/* The logits' loss and slope; adds to *excess the squares beyond the limit, to *logs the logarithm of the picture's
+ * squared error. Slopes are per pixel, not yet divided by their number. */
+static double measure(ek_tail *t, const float *picture, double *excess, double *logs) {
   const ek_tail_layout *l = &t->layout;
-  const map *last = &t->maps[l->n_convs];
-  int64_t cells = (int64_t)last->rows * last->columns * last->padded;
-  for (int64_t i = 0; i < cells; i++)
+  const map *last = &t->maps[l->n_convs], *slope = &t->slopes[l->n_convs];
+  int n = last->columns * last->padded;
+  for (int64_t i = 0; i < (int64_t)last->rows * n; i++)
     t->target[i] = picture[t->pixel[i]];
-  double loss = 0;
-  for (int y = 0; y < last->rows; y++) {
-    int n = last->columns * last->padded;
+  double loss = 0, squared = 0;
+  for (int y = 0; y < last->rows; y++)
     for (int at = 0; at < n; at += PRODUCTS * LANES) {
       int length = n - at < PRODUCTS * LANES ? n - at : PRODUCTS * LANES;
       size_t from = (size_t)y * (size_t)n + (size_t)at;
-      loss += RUN(t, differ, l, cell(last, y, 0) + at, t->target + from, t->inside + from,
-                  cell(&t->slopes[l->n_convs], y, 0) + at, length, excess);
+      loss += RUN(t, differ, l, cell(last, y, 0) + at, t->target + from, t->inside + from, cell(slope, y, 0) + at,
+                  t->bend + from, length, excess, &squared);
     }
+  double mean = squared / ((double)l->n_views * l->height * l->width) + ERROR_FLOOR;
+  *logs += log(mean);
+  float pull = (float)(2 * l->log_squared / mean);
+  for (int y = 0; y < last->rows; y++) {
+    float *g = cell(slope, y, 0);
+    const float *bend = t->bend + (size_t)y * (size_t)n;
+    for (int i = 0; i < n; i++)
+      g[i] += pull * bend[i];
   }
   return loss;
 }
@@ -256,13 +266,13 @@ int ek_tail_learn(ek_tail *t, const float *parameters, const float *features, co
   int64_t pixels = (int64_t)l->n_views * l->height * l->width;
   int64_t inputs = (int64_t)l->channels * l->rows * l->columns;
   float share = (float)(1.0 / ((double)n * (double)pixels));
-  double excess = 0, beyond = 0, sum = 0;
+  double excess = 0, beyond = 0, logs = 0, sum = 0;
   pack(t, parameters);
   for (int s = 0; s < n; s++) {
     from_planes(features + s * inputs, &t->maps[0]);
     for (int k = 0; k < last; k++)
       RUN(t, convolve, &t->maps[k], t->forward[k], t->bias[k], &t->maps[k + 1], k + 1 < last);
-    sum += measure(t, targets + s * pixels, &excess);
+    sum += measure(t, targets + s * pixels, &excess, &logs);
     for (int k = last - 1; k >= 0; k--) {
       RUN(t, correlate, &t->maps[k], &t->slopes[k + 1], t->dweights[k]);
       add_bias(&t->slopes[k + 1], t->dbias[k]);
@@ -275,6 +285,6 @@ int ek_tail_learn(ek_tail *t, const float *parameters, const float *features, co
   for (int64_t i = 0; i < t->n_parameters; i++)
     dparameters[i] *= share;
   *loss = sum / ((double)n * (double)pixels);
-  *penalty = l->range_weight * (excess / ((double)n * (double)pixels) + beyond / n);
+  *penalty = l->range_weight * (excess / ((double)n * (double)pixels) + beyond / n) + l->log_squared * logs / n;
   return EK_OK;
 }

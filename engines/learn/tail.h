@@ -57,12 +57,14 @@ TAIL_TARGET static inline void TAIL(power)(v8f *x) {
 }
 
 /* Loss and derivative of n logits (a multiple of LANES, at most PRODUCTS * LANES) against their targets; where inside
- * is 0 a logit counts for nothing. Returns the loss; adds to *excess the squares beyond the limit. */
+ * is 0 a logit counts for nothing. Returns the loss; adds to *excess the squares beyond the
+ * limit, to *squared the squared errors of the probabilities; bend is half the derivative of those. */
 TAIL_TARGET static double TAIL(differ)(const ek_tail_layout *l, const float *logit, const float *target,
-                                       const float *inside, float *slope, int n, double *excess) {
+                                       const float *inside, float *slope, float *bend, int n, double *excess,
+                                       double *squared) {
   const v8f low = SPREAD((float)l->smoothing), limit = SPREAD((float)l->logit_limit);
   const float pull = (float)(2 * l->range_weight);
-  v8f linear = {0}, product = SPREAD(1.0f), beyond = {0};
+  v8f linear = {0}, product = SPREAD(1.0f), beyond = {0}, squares = {0};
   for (int i = 0; i < n; i += LANES) {
     v8f z = *(const v8f *)(logit + i), y = *(const v8f *)(target + i), in = *(const v8f *)(inside + i);
     v8i positive = z > 0;
@@ -74,10 +76,13 @@ TAIL_TARGET static double TAIL(differ)(const ek_tail_layout *l, const float *log
     linear += (CHOOSE(positive, z, SPREAD(0.0f)) - z * y) * in;
     product *= 1 + e * in;
     beyond += over * over;
-    *(v8f *)(slope + i) = (p - y) * in + pull * CHOOSE(positive, over, -over);
+    v8f error = (p - y) * in;
+    squares += error * error;
+    *(v8f *)(bend + i) = error * p * (1 - p);
+    *(v8f *)(slope + i) = error + pull * CHOOSE(positive, over, -over);
   }
   double loss = 0;
   for (int k = 0; k < LANES; k++)
-    loss += (double)linear[k] + log((double)product[k]), *excess += (double)beyond[k];
+    loss += (double)linear[k] + log((double)product[k]), *excess += (double)beyond[k], *squared += (double)squares[k];
   return loss;
 }
