@@ -53,7 +53,7 @@ class Tail:
         self._ffi, self._lib, self._handle = ffi, lib, ffi.gc(handle, lib.ek_tail_destroy)
 
     def loss(self, features: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the silhouette loss, without derivative, and its sum with all that is minimised besides in these layers.
+        """Return the silhouette loss, without derivative, and its sum with what else these layers minimise.
 
         Args:
             features: (B, channels * rows * columns) what the layers before give, behind their ReLU.

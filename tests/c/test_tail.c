@@ -10,8 +10,8 @@ enum { PARAMETERS = (9 * CHANNELS + 1) * HIDDEN + (9 * HIDDEN + 1) * OUT };
 enum { INPUTS = N * CHANNELS * ROWS * COLUMNS, PIXELS = N * VIEWS * HEIGHT * WIDTH };
 
 static ek_tail_layout layout(int isa) {
-  return (ek_tail_layout){ROWS,   COLUMNS, CHANNELS, 2,    {HIDDEN, OUT}, VIEWS, FACTOR,
-                          HEIGHT, WIDTH,   isa,      1e-4, 0.5,           0.5,   1};
+  return (ek_tail_layout){ROWS,  COLUMNS, CHANNELS, 2,   {HIDDEN, OUT}, VIEWS, FACTOR, HEIGHT,
+                          WIDTH, isa,     1e-4,     0.5, 0.5,           1,     0.5};
 }
 
 static float parameters[PARAMETERS], features[INPUTS], targets[PIXELS], dparameters[PARAMETERS], dfeatures[INPUTS];
