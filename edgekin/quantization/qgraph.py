@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
 from edgekin.models.graph import DepthHead, Graph, Layer
-from edgekin.models.reference import CHUNK, conv, convt, pixel_shuffle, resize_taps, shapes, sincos
+from edgekin.models.reference import CHUNK, Shape, conv, convt, pixel_shuffle, resize_taps, shapes, sincos
 
 Array = NDArray[Any]
 I8 = NDArray[np.int8]
@@ -26,6 +26,8 @@ QMAX = 127
 BIAS_MAX = 2**30
 #: Bilinear weights are multiples of 1/256, so that one axis fits into 16 bits (256 * 127 < 2^15).
 RESIZE_ONE = 256
+#: Of an enlarged map that is convolved: so many channels' sums need a shift of at most 6 bits to fit into 16.
+UPCONV_CHANNELS = 128
 WEIGHTED = ("linear", "conv", "convt")
 
 
@@ -102,11 +104,29 @@ def _requantization(name: str, ratio: NDArray[np.float64]) -> tuple[NDArray[np.i
                       "Calibrate the output scale on more samples")
 
 
-def _check_range(layer: QuantLayer) -> None:
-    """The accumulator must fit into int32, and so must its requantized value before the clip."""
+def upconv(resize: Layer | QuantLayer, conv_: Layer | QuantLayer, size_in: Shape) -> bool:
+    """Whether engines convolve before they enlarge: 3x3, on maps (C, H, W) that at least double along both axes."""
+    if resize.kind != "resize" or conv_.kind != "conv" or conv_.weight is None:
+        return False
+    (channels, height, width), a = size_in, resize.attrs
+    return (conv_.weight.shape[2] == 3 and conv_.attrs["pad"] == 1 and channels <= UPCONV_CHANNELS
+            and a["height"] >= 2 * height and a["width"] >= 2 * width)
+
+
+def upconv_shift(weight: I8) -> int:
+    """By how much the sums over the channels of weight (O, I, 3, 3) are shifted to fit into 16 bits."""
+    largest = QMAX * int(np.abs(weight.astype(np.int64)).sum(axis=1).max())
+    return next(s for s in range(32) if (largest + (1 << s >> 1)) >> s <= 2**15 - 1)
+
+
+def _check_range(layer: QuantLayer, slack: int = 0) -> None:
+    """The accumulator must fit into int32, and so must its requantized value before the clip.
+
+    slack: what rounding on the way may add to an accumulator.
+    """
     assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
     total = np.abs(_rows(layer.weight.astype(np.int64), layer.kind)).sum(axis=1)
-    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total
+    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total + slack
     if bound.max() >= 2**31:
         raise ConfigError(f"layer {layer.name}: an accumulator can reach {bound.max()}, expected below 2^31",
                           "Use fewer inputs per layer")
@@ -160,15 +180,18 @@ def quantize_graph(graph: Graph, scales: dict[str, float],
     Raises:
         ConfigError: a scale is missing or unusable, or the integers would overflow.
     """
-    shapes(graph)
+    sizes = shapes(graph)
     layers: list[QuantLayer] = []
     scale = 1.0
-    for layer in graph.layers:
+    for i, layer in enumerate(graph.layers):
         if layer.kind in (*WEIGHTED, "joints") and layer.name not in scales:
             raise ConfigError(f"no output scale for layer {layer.name}", "Calibrate the graph that is being quantized")
         if layer.kind in WEIGHTED:
             out = float(np.float32(scales[layer.name]))
             layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name)))
+            quantized = layers[-1].weight
+            if quantized is not None and i and upconv(graph.layers[i - 1], layer, sizes[i - 1]):
+                _check_range(layers[-1], 16 << upconv_shift(quantized))
         else:
             fixed = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(scales.get(layer.name, 1.0)))}
             out = fixed.get(layer.kind, scale)
@@ -185,15 +208,50 @@ def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int32], shift: int
     return np.asarray(np.clip(y, 0 if relu else -QMAX, QMAX), dtype=np.int8)
 
 
+def _integer_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """The two inputs of every output of one axis, and the second one's weight in 1/256."""
+    first, second, fraction = resize_taps(size_in, size_out)
+    weight: NDArray[np.int32] = np.rint(fraction * RESIZE_ONE).astype(np.int32)
+    return first, second, weight
+
+
 def _resize(x: I8, height: int, width: int) -> I8:
-    y0, y1, fy = resize_taps(x.shape[2], height)
-    x0, x1, fx = resize_taps(x.shape[3], width)
-    wy: NDArray[np.int32] = np.rint(fy * RESIZE_ONE).astype(np.int32)
-    wx: NDArray[np.int32] = np.rint(fx * RESIZE_ONE).astype(np.int32)
+    y0, y1, wy = _integer_taps(x.shape[2], height)
+    x0, x1, wx = _integer_taps(x.shape[3], width)
     v = x.astype(np.int32)
     rows = v[..., x0] * (RESIZE_ONE - wx) + v[..., x1] * wx
     y: Array = rows[:, :, y0] * (RESIZE_ONE - wy)[:, None] + rows[:, :, y1] * wy[:, None]
     return np.asarray((y + (1 << 15)) >> 16, dtype=np.int8)
+
+
+def _upconv(resize: QuantLayer, layer: QuantLayer, x: I8) -> I8:
+    """Convolve, then enlarge: with the rounding of docs/formats.md, "Integer arithmetic"."""
+    assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
+    height, width = resize.attrs["height"], resize.attrs["width"]
+    shift = upconv_shift(layer.weight)
+    y0, y1, wy = _integer_taps(x.shape[2], height)
+    x0, x1, wx = _integer_taps(x.shape[3], width)
+    acc = np.zeros((len(x), len(layer.bias), height, width), dtype=np.int64)
+    for ky in range(3):
+        rows = np.zeros((*acc.shape[:2], x.shape[2], width), dtype=np.int64)
+        for kx in range(3):
+            stamp = conv(x.astype(np.float64), layer.weight[:, :, ky : ky + 1, kx : kx + 1].astype(np.float64), 0)
+            stamp = (stamp.astype(np.int64) + (1 << shift >> 1)) >> shift
+            wide = stamp[..., x0] * (RESIZE_ONE - wx) + stamp[..., x1] * wx
+            to, of = _shifted(kx, width)
+            rows[..., to] += wide[..., of]
+        rows = (rows + 512) >> 10
+        tall = rows[:, :, y0] * (RESIZE_ONE - wy)[:, None] + rows[:, :, y1] * wy[:, None]
+        to, of = _shifted(ky, height)
+        acc[:, :, to] += tall[:, :, of]
+    acc = (acc + (1 << (6 - shift) >> 1)) >> (6 - shift)
+    total = acc + layer.bias.astype(np.int64)[:, None, None]
+    return requantize(total, layer.multiplier, layer.shift, bool(layer.attrs.get("relu")))
+
+
+def _shifted(place: int, size: int) -> tuple[slice, slice]:
+    """The outputs i of an axis that see i + place - 1 inside the picture, and what they see."""
+    return slice(max(0, 1 - place), size - max(0, place - 1)), slice(max(0, place - 1), size - max(0, 1 - place))
 
 
 def _weighted(layer: QuantLayer, x: I8) -> I8:
@@ -241,7 +299,11 @@ def forward_int8(graph: QuantGraph, q: Array) -> I8:
     out = np.empty((len(q), graph.n_views, graph.height, graph.width), dtype=np.int8)
     for i in range(0, len(q), CHUNK):
         x: Array = q[i : i + CHUNK]
-        for layer in graph.layers:
-            x = _step(layer, x)
+        resize: QuantLayer | None = None  # waits for the convolution that follows
+        for layer, after in zip(graph.layers, (*graph.layers[1:], None), strict=True):
+            if after is not None and upconv(layer, after, x.shape[1:]):
+                resize = layer
+                continue
+            x, resize = _step(layer, x) if resize is None else _upconv(resize, layer, x), None
         out[i : i + CHUNK] = x[:, : graph.n_views]
     return out

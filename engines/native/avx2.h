@@ -9,6 +9,8 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 void ek_avx2_scatter_int8(const void *args);
+void ek_avx2_upconv_fp32(const void *args);
+void ek_avx2_upconv_int8(const void *args);
 void ek_avx512_dot_int8(const void *args);
 
 /* The upper half of each 64-bit lane in its lower one, too. */

@@ -157,6 +157,25 @@ typedef struct {
   void *row_a, *row_b; /* (out.w, out.pixel) int16 or float: two input rows resized along x */
 } ek_resize;
 
+/* A 3x3 convolution of an enlarged map (ek_is_upconv), for 8 output channels: each input pixel is multiplied by the
+ * kernel's nine places, and their products are enlarged and summed, first along x, then along y. */
+typedef struct {
+  ek_map in, out; /* channels last; out: from the first of the 8 channels */
+  const ek_tap *ty, *tx;
+  const void *weights; /* INT8: int16 [pair of channels][kx][ky][8][2]; FP32: [channel][kx][ky][8] */
+  const void *bias;    /* (8) float or int32 */
+  const int32_t *mult; /* (8) INT8 */
+  int32_t sum_shift, shift, relu;
+  void *stamps;  /* (in.w, 3 kx, 3 ky, 8) int16 or float: an input row times the kernel */
+  void *rows[4]; /* (3 ky, out.w, 8): input rows enlarged along x and summed over kx; row r is in rows[r % 4] */
+} ek_upconv;
+
+/* Those that every instruction set can run. */
+void ek_upconv_fp32(const void *ek_upconv_args);
+void ek_upconv_int8(const void *ek_upconv_args);
+int ek_push_upconv(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out,
+                   void (*run)(const void *ek_upconv_args));
+
 typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
@@ -164,6 +183,8 @@ typedef struct {
   void (*scatter_int8)(const void *ek_scatter_args);
   void (*resize_fp32)(const void *ek_resize_args);
   void (*resize_int8)(const void *ek_resize_args);
+  void (*upconv_fp32)(const void *ek_upconv_args);
+  void (*upconv_int8)(const void *ek_upconv_args);
 } ek_kernels;
 
 extern const ek_kernels ek_kernels_avx2, ek_kernels_avx512, ek_kernels_neon, ek_kernels_dotprod;

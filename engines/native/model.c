@@ -151,8 +151,25 @@ static int check_finite(const uint8_t *data, int64_t n) {
   return EK_OK;
 }
 
-/* The accumulator and its requantized value must fit into int32 whatever the input (formats.md). */
-static int check_integers(const ek_layer *l) {
+int ek_upconv_shift(const ek_layer *l) {
+  int largest = 0, shift = 0;
+  for (int o = 0; o < l->out.c; o++)
+    for (int t = 0; t < 9; t++) {
+      int total = 0;
+      for (int i = 0; i < l->in.c; i++) {
+        int w = (int8_t)l->weight[ek_weight_index(l, o, i, t / 3, t % 3)];
+        total += w < 0 ? -w : w;
+      }
+      largest = total > largest ? total : largest;
+    }
+  while ((127 * largest + (1 << shift >> 1)) >> shift > INT16_MAX)
+    shift++;
+  return shift;
+}
+
+/* The accumulator and its requantized value must fit into int32 whatever the input (formats.md). slack: what rounding
+ * on the way may add to an accumulator. */
+static int check_integers(const ek_layer *l, int64_t slack) {
   int64_t fan = ek_fan_in(l);
   int kk = l->kind == EK_LINEAR ? 1 : l->kernel;
   for (int64_t o = 0; o < l->out.c; o++) {
@@ -165,7 +182,7 @@ static int check_integers(const ek_layer *l) {
         total += w < 0 ? -w : w;
       }
     int64_t bias = i32(l->bias + 4 * o), mult = i32(l->mult + 4 * o);
-    int64_t bound = (bias < 0 ? -bias : bias) + 127 * total;
+    int64_t bound = (bias < 0 ? -bias : bias) + 127 * total + slack;
     if (mult < 0 || bound >= INT64_C(1) << 31)
       return EK_E_FORMAT;
     if ((uint64_t)(bound * mult) + (UINT64_C(1) << (l->shift - 1)) >= UINT64_C(1) << (31 + l->shift))
@@ -199,7 +216,7 @@ static int read_weights(const uint8_t *blob, size_t bytes, const uint8_t *r, int
       read_block(blob, bytes, r + 96, int8 ? 4 * n_out : 0, &l->mult))
     return EK_E_FORMAT;
   if (int8)
-    return n ? check_integers(l) : EK_OK;
+    return n ? check_integers(l, 0) : EK_OK;
   int status = check_finite(l->weight, n);
   return status ? status : check_finite(l->bias, n_out);
 }
@@ -270,6 +287,9 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
     status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, scale, l);
     if (status)
       return status;
+    if (i > 0 && m->precision == EK_PRECISION_INT8 && ek_is_upconv(l - 1, l) &&
+        check_integers(l, INT64_C(16) << ek_upconv_shift(l)))
+      return EK_E_FORMAT;
     int whole = l->kind == EK_ELLIPSOIDS, input = l->kind == EK_SINCOS || l->kind == EK_JOINTS || whole;
     if (whole && m->n_layers != 1)
       return EK_E_FORMAT;

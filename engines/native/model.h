@@ -74,6 +74,16 @@ static inline int64_t ek_layer_macs(const ek_layer *l) {
   return ek_layer_weights(l) * (l->kind == EK_LINEAR ? 1 : (int64_t)at.h * at.w);
 }
 
+/* A 3x3 convolution of a map that was enlarged at least twice along both axes. Both are linear, so the engines convolve
+ * first, where there are fewer pixels: docs/formats.md. The channels keep 16-bit sums within their shift. */
+static inline int ek_is_upconv(const ek_layer *resize, const ek_layer *conv) {
+  return resize->kind == EK_RESIZE && conv->kind == EK_CONV && conv->kernel == 3 && conv->pad == 1 &&
+         conv->in.c <= 128 && resize->out.h >= 2 * resize->in.h && resize->out.w >= 2 * resize->in.w;
+}
+
+/* By how much the sums over the channels are shifted to fit into 16 bits; int8 weights of at most 128 channels. */
+int ek_upconv_shift(const ek_layer *conv);
+
 /* Index in the canonical weight order; linear has ky = kx = 0. */
 static inline int64_t ek_weight_index(const ek_layer *l, int64_t o, int64_t i, int ky, int kx) {
   if (l->kind == EK_LINEAR)

@@ -66,6 +66,13 @@ static int push_resize(ek_engine *e, const ek_map *in, const ek_map *out, const 
   return ek_push(e, int8 ? kernels->resize_int8 : kernels->resize_fp32, r);
 }
 
+/* The conv layer l of an enlarged map, from the map before. */
+static int push_upconv(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_map *out,
+                       const ek_kernels *kernels) {
+  return e->info.precision == EK_PRECISION_INT8 ? ek_push_upconv(e, l, in, out, kernels->upconv_int8)
+                                                : ek_push_upconv(e, l, in, out, kernels->upconv_fp32);
+}
+
 static int is_move(ek_kind kind) {
   return kind == EK_RESHAPE || kind == EK_PIXEL_SHUFFLE || kind == EK_CROP;
 }
@@ -90,11 +97,15 @@ static int push_layer(ek_engine *e, const ek_model *m, int i, ek_map *map, int n
     *map = (ek_map){in.data, l->out, l->out.h * l->out.w, 1, l->out.w}; /* a vector is a planar map already */
     return EK_OK;
   }
+  if (i + 1 < m->n_layers && ek_is_upconv(l, l + 1))
+    return EK_OK; /* the next layer enlarges what it has convolved */
   int status = output_map(e, m, i, bytes, map);
   if (status)
     return status;
   if (i == 0)
     return ek_push_input(e, l, map->data);
+  if (ek_is_upconv(l - 1, l))
+    return push_upconv(e, l, &in, map, kernels);
   if (ek_has_weights(l))
     return ek_plan_dot(e, m, i, &in, map, negative, kernels);
   switch (l->kind) {

@@ -11,6 +11,8 @@ typedef struct {
   const void *bias;
   const int32_t *mult;
   const ek_tap *ty, *tx;
+  ek_shape before; /* of an enlarged map that is convolved: its shape before */
+  int sum_shift;   /* the same */
 } scalar_args;
 
 /* The input row (or column) that kernel place k of output place o sees, or -1: outside, or between two stamps. */
@@ -128,6 +130,52 @@ static void resize_int8(const void *args) {
       }
 }
 
+/* ---- a 3x3 convolution of an enlarged map: per kernel place, sums over the channels before the map is enlarged
+ * ----- */
+
+static int32_t stamp(const scalar_args *a, int o, int ky, int kx, int y, int x) {
+  ek_shape s = a->before;
+  const int8_t *in = (const int8_t *)a->in + (int64_t)y * s.w + x;
+  int32_t sum = 0;
+  for (int c = 0; c < s.c; c++)
+    sum += in[(int64_t)c * s.h * s.w] * ((const int8_t *)a->weight)[ek_weight_index(&a->layer, o, c, ky, kx)];
+  return (sum + (1 << a->sum_shift >> 1)) >> a->sum_shift;
+}
+
+/* Row y of the input, enlarged along x and summed over the kernel's columns. */
+static int32_t along_x(const scalar_args *a, int o, int ky, int y, int x) {
+  int32_t sum = 0;
+  for (int kx = 0; kx < 3; kx++) {
+    if (x + kx < 1 || x + kx > a->layer.out.w)
+      continue;
+    ek_tap t = a->tx[x + kx - 1];
+    sum += stamp(a, o, ky, kx, y, t.first) * (256 - t.weight) + stamp(a, o, ky, kx, y, t.second) * t.weight;
+  }
+  return (sum + 512) >> 10;
+}
+
+static int32_t along_y(const scalar_args *a, int o, int y, int x) {
+  int32_t sum = 0;
+  for (int ky = 0; ky < 3; ky++) {
+    if (y + ky < 1 || y + ky > a->layer.out.h)
+      continue;
+    ek_tap t = a->ty[y + ky - 1];
+    sum += along_x(a, o, ky, t.first, x) * (256 - t.weight) + along_x(a, o, ky, t.second, x) * t.weight;
+  }
+  int right = 6 - a->sum_shift;
+  return (sum + (1 << right >> 1)) >> right;
+}
+
+static void upconv_int8(const void *args) {
+  const scalar_args *a = args;
+  int8_t *out = a->out;
+  for (int o = 0; o < a->layer.out.c; o++)
+    for (int y = 0; y < a->layer.out.h; y++)
+      for (int x = 0; x < a->layer.out.w; x++)
+        *out++ =
+            requantize(along_y(a, o, y, x) + ((const int32_t *)a->bias)[o], a->mult[o], a->layer.shift, a->layer.relu);
+}
+
 static ek_map planar(void *data, ek_shape s) {
   return (ek_map){data, s, s.h * s.w, 1, s.w};
 }
@@ -139,7 +187,14 @@ static const void *keep(ek_engine *e, const uint8_t *data, int64_t bytes) {
   return copy;
 }
 
-static int push_weighted(ek_engine *e, const ek_layer *l, const void *in, void *out) {
+static int add_taps(ek_engine *e, scalar_args *a, const ek_layer *resize) {
+  a->ty = ek_resize_taps(e, resize->in.h, resize->out.h);
+  a->tx = ek_resize_taps(e, resize->in.w, resize->out.w);
+  return a->ty && a->tx ? EK_OK : EK_E_MEMORY;
+}
+
+/* resize: of the map before, where both are one operation, else NULL. */
+static int push_weighted(ek_engine *e, const ek_layer *l, const ek_layer *resize, const void *in, void *out) {
   int int8 = e->info.precision == EK_PRECISION_INT8;
   int kernel = l->kind == EK_LINEAR ? 1 : l->kernel;
   int64_t n = l->out.c * ek_fan_in(l) * kernel * kernel;
@@ -152,7 +207,11 @@ static int push_weighted(ek_engine *e, const ek_layer *l, const void *in, void *
   a->mult = keep(e, l->mult, int8 ? 4 * (int64_t)l->out.c : 0);
   if (!a->weight || !a->bias || !a->mult)
     return EK_E_MEMORY;
-  return ek_push(e, int8 ? weighted_int8 : weighted_fp32, a);
+  if (!resize)
+    return ek_push(e, int8 ? weighted_int8 : weighted_fp32, a);
+  a->before = resize->in;
+  a->sum_shift = ek_upconv_shift(l);
+  return add_taps(e, a, resize) ? EK_E_MEMORY : ek_push(e, upconv_int8, a);
 }
 
 static int push_resize(ek_engine *e, const ek_layer *l, const void *in, void *out) {
@@ -160,11 +219,8 @@ static int push_resize(ek_engine *e, const ek_layer *l, const void *in, void *ou
   if (!a)
     return EK_E_MEMORY;
   *a = (scalar_args){.layer = *l, .in = in, .out = out};
-  a->ty = ek_resize_taps(e, l->in.h, l->out.h);
-  a->tx = ek_resize_taps(e, l->in.w, l->out.w);
-  if (!a->ty || !a->tx)
-    return EK_E_MEMORY;
-  return ek_push(e, e->info.precision == EK_PRECISION_INT8 ? resize_int8 : resize_fp32, a);
+  return add_taps(e, a, l) ? EK_E_MEMORY
+                           : ek_push(e, e->info.precision == EK_PRECISION_INT8 ? resize_int8 : resize_fp32, a);
 }
 
 static int push_move(ek_engine *e, const ek_layer *l, void *in, void *out, int bytes) {
@@ -181,10 +237,14 @@ int ek_plan_scalar(ek_engine *e, const ek_model *m) {
   for (int i = 0; i < m->n_layers; i++) {
     const ek_layer *l = &m->layers[i];
     e->planning = i;
+    /* The specification has both as one operation; in FP32 they only differ by rounding. */
+    if (bytes == 1 && i + 1 < m->n_layers && ek_is_upconv(l, l + 1))
+      continue;
+    const ek_layer *resize = bytes == 1 && i > 0 && ek_is_upconv(l - 1, l) ? l - 1 : NULL;
     void *out = ek_pool(e, ek_elements(l->out) * bytes);
     if (!out)
       return EK_E_MEMORY;
-    int status = ek_has_weights(l)      ? push_weighted(e, l, in, out)
+    int status = ek_has_weights(l)      ? push_weighted(e, l, resize, in, out)
                  : l->kind == EK_RESIZE ? push_resize(e, l, in, out)
                  : i == 0               ? ek_push_input(e, l, out)
                                         : push_move(e, l, in, out, bytes);

@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from edgekin.compile.weights import write_weights
 from edgekin.errors import RuntimeFault
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import count, forward, shapes
-from edgekin.quantization.qgraph import forward_int8, quantize_graph
+from edgekin.quantization.qgraph import QuantGraph, forward_int8, quantize_graph, upconv
 from tests.parity.graphs import calibrated, decoder, weighted
 
 pytest.importorskip("edgekin._ek", reason="build it: python setup.py build_ext --inplace")
@@ -119,6 +119,57 @@ def test_sparse_convolutions_give_the_bits_of_the_numpy_reference(seed: int, c: 
             for joints, logits in zip(q, forward_int8(quant, q), strict=True):
                 engine.run(joints)
                 assert np.array_equal(engine.logits_int8()[0], logits), isa
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 20), st.integers(0, 1))
+@PROPERTY
+def test_convolutions_of_enlarged_maps_agree_with_the_numpy_references(seed: int, c: int, out: int, relu: int):
+    rng = np.random.default_rng(seed)
+    h, w = rng.integers(1, 6, 2).tolist()
+    tall, wide = int(h * rng.integers(2, 5) + rng.integers(0, 2)), int(w * rng.integers(2, 5) + rng.integers(0, 2))
+    layers = (Layer("sincos", "in"), weighted(rng, "linear", "seam", (c * h * w, 4), relu=relu),
+              Layer("reshape", "reshape", {"channels": c, "height": h, "width": w}),
+              Layer("resize", "resize", {"height": tall, "width": wide}),
+              weighted(rng, "conv", "conv", (out, c, 3, 3), pad=1, relu=1 - relu),
+              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0))
+    graph = Graph(2, 1, tall, wide, layers)
+    q = rng.uniform(-3, 3, (3, 2)).astype(np.float32)
+    quant = quantize_graph(graph, calibrated(graph, q))
+    assert upconv(*layers[3:5], (c, h, w))
+    check_engines(graph, quant, q)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["conv", "convt"]), st.integers(17, 70), st.integers(1, 40),
+       st.floats(-2.5, 0.5))
+@PROPERTY
+def test_wide_sparse_convolutions_agree_with_the_numpy_references(seed: int, kind: str, c: int, out: int, bias: float):
+    rng = np.random.default_rng(seed)
+    h, w, k, stride = rng.integers(1, 6), rng.integers(1, 6), rng.integers(2, 6), rng.integers(1, 4)
+    pad = int(rng.integers(0, k))
+    shape = (out, c, k, k) if kind == "conv" else (c, out, k, k)
+    size = [n + 2 * pad - k + 1 if kind == "conv" else (n - 1) * stride - 2 * pad + k for n in (h, w)]
+    assume(min(size) > 0)
+    attrs = {"pad": pad, "relu": 1} | ({"stride": int(stride)} if kind == "convt" else {})
+    layers = (Layer("sincos", "in"), weighted(rng, "linear", "seam", (int(c * h * w), 4), relu=1),
+              Layer("reshape", "reshape", {"channels": c, "height": int(h), "width": int(w)}),
+              weighted(rng, kind, "wide", tuple(map(int, shape)), **attrs),
+              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0))
+    layers[1].bias[:] += bias  # the share of zeros: from few to nearly all
+    graph = Graph(2, 1, int(size[0]), int(size[1]), layers)
+    q = rng.uniform(-3, 3, (3, 2)).astype(np.float32)
+    check_engines(graph, quantize_graph(graph, calibrated(graph, q)), q)
+
+
+def check_engines(graph: Graph, quant: QuantGraph, q: np.ndarray) -> None:
+    """INT8 bit for bit, FP32 within rounding, on every instruction set."""
+    expected = forward(graph, q)
+    for isa in ISAS:
+        with Engine(write_weights(quant), isa) as engine:
+            for joints, logits in zip(q, forward_int8(quant, q), strict=True):
+                engine.run(joints)
+                assert np.array_equal(engine.logits_int8()[0], logits), isa
+        with Engine(write_weights(graph), isa) as engine:
+            assert np.abs(engine.predict(q) - expected).max() <= FP32_TOLERANCE * max(1.0, np.abs(expected).max()), isa
 
 
 @given(graphs())

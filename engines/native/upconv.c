@@ -1,0 +1,128 @@
+/* upconv.c - 3x3 convolutions of enlarged maps: their packing, and loops that every instruction set can run.
+ *
+ * Enlarging and convolving are both linear, so sum_k w_k shift_k(enlarge(x)) = sum_k shift_k(enlarge(w_k x)): the many
+ * multiplications are done before there are many pixels. On 30x30 pixels that become 100x100 they are an eleventh. */
+#include "../core/status.h"
+#include <string.h>
+#include "drive_upconv.h"
+
+#define MULTIPLY_ADD(x, w, sum) ((x) * (w) + (sum))
+
+typedef int16_t words __attribute__((vector_size(16)));
+typedef int32_t sums __attribute__((vector_size(32)));
+
+static inline void add_scaled(sums *s, const int16_t *p, int weight) {
+  words w;
+  memcpy(&w, p, sizeof w);
+  *s += __builtin_convertvector(w, sums) * weight;
+}
+
+/* Rounded and shifted to the right. */
+static inline void narrow(int16_t *p, const sums *s, int right) {
+  words w = __builtin_convertvector((*s + (1 << right >> 1)) >> right, words);
+  memcpy(p, &w, sizeof w);
+}
+
+static void stamp_int8(const ek_upconv *u, int y) {
+  const int8_t *x = (const int8_t *)u->in.data + (int64_t)y * u->in.row;
+  int16_t *out = u->stamps;
+  for (int i = 0; i < u->in.shape.w; i++, x += u->in.pixel, out += EK_STAMP) {
+    const sums *w = u->weights; /* two int16 in each lane */
+    sums sum[9] = {{0}};
+    for (int c = 0; c < u->in.shape.c; c += 2, w += 9) {
+      if (!x[c] && !x[c + 1])
+        continue;
+      for (int k = 0; k < 9; k++)
+        sum[k] += (w[k] << 16 >> 16) * x[c] + (w[k] >> 16) * x[c + 1];
+    }
+    for (int k = 0; k < 9; k++)
+      narrow(out + 8 * k, &sum[k], u->sum_shift);
+  }
+}
+
+static void widen_int8(const ek_upconv *u, void *row) {
+  int width = u->out.shape.w;
+  const int16_t *stamps = u->stamps;
+  for (int x = 0; x < width; x++)
+    for (int ky = 0; ky < 3; ky++) {
+      sums sum = {0};
+      for (int kx = first_place(x); kx < end_place(x, width); kx++) {
+        const ek_tap *t = &u->tx[x + kx - 1];
+        int place = 8 * (3 * kx + ky);
+        add_scaled(&sum, stamps + EK_STAMP * t->first + place, 256 - t->weight);
+        add_scaled(&sum, stamps + EK_STAMP * t->second + place, t->weight);
+      }
+      narrow((int16_t *)row + 8 * ((int64_t)ky * width + x), &sum, 10);
+    }
+}
+
+static void blend_int8(const ek_upconv *u, int y) {
+  int width = u->out.shape.w, height = u->out.shape.h, right = 6 - u->sum_shift;
+  int8_t *out = (int8_t *)u->out.data + (int64_t)y * u->out.row;
+  for (int x = 0; x < width; x++, out += u->out.pixel) {
+    sums sum = {0};
+    for (int ky = first_place(y); ky < end_place(y, height); ky++) {
+      const ek_tap *t = &u->ty[y + ky - 1];
+      int64_t at = 8 * ((int64_t)ky * width + x);
+      add_scaled(&sum, (const int16_t *)u->rows[t->first % 4] + at, 256 - t->weight);
+      add_scaled(&sum, (const int16_t *)u->rows[t->second % 4] + at, t->weight);
+    }
+    sum = ((sum + (1 << right >> 1)) >> right) + *(const sums *)u->bias;
+    for (int i = 0; i < 8; i++) {
+      int64_t v = ((int64_t)sum[i] * u->mult[i] + (INT64_C(1) << (u->shift - 1))) >> u->shift, low = u->relu ? 0 : -127;
+      out[i] = (int8_t)(v > 127 ? 127 : v < low ? low : v);
+    }
+  }
+}
+
+UPCONV(ek_upconv_int8, stamp_int8, widen_int8, blend_int8)
+UPCONV_FP32(ek_upconv_fp32, )
+
+/* ---- packing
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static void pack(const ek_layer *l, int first, int int8, void *weights) {
+  for (int c = 0; c < l->in.c; c++)
+    for (int k = 0; k < 9; k++)
+      for (int i = 0; i < 8 && first + i < l->out.c; i++) {
+        int64_t from = ek_weight_index(l, first + i, c, k % 3, k / 3);
+        if (int8)
+          ((int16_t *)weights)[((c / 2 * 9 + k) * 8 + i) * 2 + c % 2] = (int8_t)l->weight[from];
+        else
+          memcpy((float *)weights + (c * 9 + k) * 8 + i, l->weight + 4 * from, 4);
+      }
+}
+
+static int push_block(ek_engine *e, const ek_layer *l, int first, ek_upconv shared, void (*run)(const void *)) {
+  int int8 = e->info.precision == EK_PRECISION_INT8;
+  int n = l->out.c - first < 8 ? l->out.c - first : 8;
+  void *weights = ek_pool(e, EK_STAMP * 4 * (int64_t)l->in.c + 4 * EK_STAMP);
+  char *bias = ek_pool(e, 32), *mult = ek_pool(e, 32);
+  ek_upconv *u = ek_pool(e, sizeof *u);
+  if (!weights || !bias || !mult || !u)
+    return EK_E_MEMORY;
+  memcpy(bias, l->bias + 4 * (int64_t)first, 4 * (size_t)n);
+  if (int8)
+    memcpy(mult, l->mult + 4 * (int64_t)first, 4 * (size_t)n);
+  pack(l, first, int8, weights);
+  *u = shared;
+  u->weights = weights, u->bias = bias, u->mult = (const int32_t *)mult;
+  u->out.data = (char *)shared.out.data + first * (int8 ? 1 : 4);
+  return ek_push(e, run, u);
+}
+
+int ek_push_upconv(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_map *out, void (*run)(const void *)) {
+  int int8 = e->info.precision == EK_PRECISION_INT8, bytes = int8 ? 2 : 4;
+  ek_upconv u = {.in = *in, .out = *out, .shift = l->shift, .relu = l->relu};
+  u.sum_shift = int8 ? ek_upconv_shift(l) : 0;
+  u.ty = ek_resize_taps(e, in->shape.h, l->in.h);
+  u.tx = ek_resize_taps(e, in->shape.w, l->in.w);
+  u.stamps = ek_pool(e, EK_STAMP * bytes * (int64_t)in->shape.w);
+  int ok = u.ty && u.tx && u.stamps;
+  for (int i = 0; i < 4; i++)
+    ok &= (u.rows[i] = ek_pool(e, 3 * 8 * bytes * (int64_t)l->in.w)) != NULL;
+  int status = ok ? EK_OK : EK_E_MEMORY;
+  for (int first = 0; !status && first < l->out.c; first += 8)
+    status = push_block(e, l, first, u, run);
+  return status;
+}
