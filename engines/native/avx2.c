@@ -99,53 +99,6 @@ static void dot_int8(const void *args) {
   run_tiles(d, one[d->negative], four[d->negative]);
 }
 
-/* Interleaving the bytes of two columns leaves outputs 0-7 and 16-23 in the low sums and the others in the high ones.
- */
-INLINE void add_pair(const int8_t *first, const int8_t *second, __m256i values, __m256i *low, __m256i *high) {
-  __m256i a = _mm256_load_si256((const __m256i *)first), b = _mm256_load_si256((const __m256i *)second);
-  *low = _mm256_add_epi16(*low, _mm256_maddubs_epi16(values, _mm256_unpacklo_epi8(a, b)));
-  *high = _mm256_add_epi16(*high, _mm256_maddubs_epi16(values, _mm256_unpackhi_epi8(a, b)));
-}
-
-INLINE void widen_sums(__m256i *acc, __m256i sums) {
-  acc[0] = _mm256_add_epi32(acc[0], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
-  acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
-}
-
-TARGET static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w) {
-  __m256i acc[EK_CHUNK / 8];
-  const ek_active *a = c->active;
-#pragma GCC unroll 8
-  for (int k = 0; k < EK_CHUNK / 8; k++)
-    acc[k] = _mm256_load_si256((const __m256i *)(c->bias + 8 * (b + k)));
-  for (int run = 0; run < runs; run++) {
-    __m256i l0 = _mm256_setzero_si256(), h0 = l0, l1 = l0, h1 = l0;
-    for (const ek_active *end = c->active + c->ends[run]; a < end; a++) {
-      const int8_t *first = w + a->first, *second = w + a->second;
-      __m256i values = _mm256_set1_epi32((int32_t)a->pair);
-      /* The same columns of the next chunk: more streams than the machine follows by itself. */
-      __builtin_prefetch(first + EK_CHUNK);
-      __builtin_prefetch(second + EK_CHUNK);
-      add_pair(first, second, values, &l0, &h0);
-      add_pair(first + 32, second + 32, values, &l1, &h1);
-    }
-    widen_sums(acc, l0);
-    widen_sums(acc + 1, h0);
-    widen_sums(acc + 4, l1);
-    widen_sums(acc + 5, h1);
-  }
-  const int32_t *mult = c->mult + 8 * b, *off = c->out_off + b;
-  int n = c->n_blocks - b;
-#pragma GCC unroll 8
-  for (int k = 0; k < EK_CHUNK / 8; k++)
-    if (k < n)
-      _mm_storel_epi64((__m128i *)(c->out + off[k]), requantize(acc[k], mult + 8 * k, c->shift, c->relu));
-}
-
-static void columns_int8(const void *args) {
-  run_columns(args, columns_chunk);
-}
-
 /* ---- FP32
  * ------------------------------------------------------------------------------------------------------------- */
 
@@ -251,7 +204,10 @@ RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 const ek_kernels ek_kernels_avx2 = {.dot_fp32 = dot_fp32,
                                     .dot_int8 = dot_int8,
-                                    .columns_int8 = columns_int8,
+                                    .columns_fp32 = ek_avx2_columns_fp32,
+                                    .columns_int8 = ek_avx2_columns_int8,
+                                    .stamp_fp32 = ek_avx2_stamp_fp32,
+                                    .stamp_int8 = ek_avx2_stamp_int8,
                                     .scatter_int8 = ek_avx2_scatter_int8,
                                     .resize_fp32 = resize_fp32,
                                     .resize_int8 = resize_int8,
@@ -259,7 +215,9 @@ const ek_kernels ek_kernels_avx2 = {.dot_fp32 = dot_fp32,
                                     .upconv_int8 = ek_avx2_upconv_int8};
 const ek_kernels ek_kernels_avx512 = {.dot_fp32 = dot_fp32,
                                       .dot_int8 = ek_avx512_dot_int8,
-                                      .columns_int8 = columns_int8,
+                                      .columns_fp32 = ek_avx2_columns_fp32,
+                                      .columns_int8 = ek_avx2_columns_int8,
+                                      .stamp_fp32 = ek_avx2_stamp_fp32,
                                       .scatter_int8 = ek_avx2_scatter_int8,
                                       .resize_fp32 = resize_fp32,
                                       .resize_int8 = resize_int8,

@@ -5,10 +5,14 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
+void ek_avx2_columns_fp32(const void *args);
+void ek_avx2_columns_int8(const void *args);
 void ek_avx2_scatter_int8(const void *args);
+void ek_avx2_stamp_fp32(const void *args);
+void ek_avx2_stamp_int8(const void *args);
 void ek_avx2_upconv_fp32(const void *args);
 void ek_avx2_upconv_int8(const void *args);
 void ek_avx512_dot_int8(const void *args);

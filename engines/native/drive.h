@@ -46,15 +46,6 @@ static void run_tiles(const ek_dot *d, const tile_fn one[5], const tile_fn four[
   }
 }
 
-/* Blocks b to b + 7 of a layer behind a ReLU, whose weights begin at w; 16-bit sums are exact within a run. */
-typedef void (*chunk_fn)(const ek_columns *, int runs, int b, const int8_t *w);
-
-static inline void run_columns(const ek_columns *c, chunk_fn chunk) {
-  int runs = ek_columns_gather(c);
-  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8)
-    chunk(c, runs, b, c->weights + 8 * (int64_t)b);
-}
-
 /* Output rows ask for input rows in ascending order: each is widened once into whichever buffer is free. */
 #define RESIZE(name, type, widen, blend)                                                                               \
   static void name(const void *args) {                                                                                 \

@@ -4,11 +4,9 @@
 #define EK_NATIVE_DRIVE_UPCONV_H
 
 #include "engine.h"
+#include "lanes.h"
 
 enum { EK_STAMP = 9 * 8 }; /* elements that an input pixel becomes */
-
-typedef float ek_lanes __attribute__((vector_size(32)));
-typedef int32_t ek_bits __attribute__((vector_size(32)));
 
 /* The kernel places whose output index lies inside [0, size): output index at + k - 1. */
 static inline int first_place(int at) {
@@ -76,7 +74,7 @@ static inline int end_place(int at, int size) {
         sum += MULTIPLY_ADD(t->fraction - (ek_lanes){0}, b - a, a);                                                    \
       }                                                                                                                \
       if (u->relu)                                                                                                     \
-        sum = (ek_lanes)((ek_bits)sum & (sum > 0));                                                                    \
+        sum = POSITIVE(sum);                                                                                           \
       memcpy(out, &sum, sizeof sum);                                                                                   \
     }                                                                                                                  \
   }                                                                                                                    \

@@ -97,31 +97,72 @@ typedef struct {
   const ek_group *groups;
 } ek_dot;
 
-/* A linear layer behind a ReLU: most of its inputs are zero, so its weights lie by input and only the columns of the
- * others are read, two at a time. INT8 only. */
+/* ---- behind a ReLU most inputs are zero: weights lie by input, and only those of the others are read */
+
+/* The inputs of a layer, or of one pixel. */
+typedef struct {
+  int32_t n;
+  const int32_t *places;     /* (n) element offsets */
+  const uint8_t *largest;    /* (n) INT8: magnitude of its largest weight */
+  const uint8_t (*order)[8]; /* where places are 0 1 2 ...: for each mask of 8 inputs, which they are; else NULL */
+} ek_inputs;
+
+/* Those that are not zero. INT8 is read two at a time, in runs of pairs whose 16-bit sums are exact. */
+typedef struct {
+  void *values;   /* (n + 8) int8 or float; an odd one out is followed by a zero */
+  int32_t *index; /* (n + 8) their inputs */
+  int32_t *ends;  /* (n / 2 + 1) INT8: pair behind each run */
+  int32_t n;      /* runs, or inputs */
+} ek_list;
+
+/* Those that every instruction set can run. */
+void ek_gather_int8(const ek_inputs *inputs, const void *x, ek_list *list);
+void ek_gather_fp32(const ek_inputs *inputs, const void *x, ek_list *list);
+/* Cuts n values of such a sum into runs. */
+void ek_list_runs(const ek_inputs *inputs, int n, int sum, ek_list *list);
+typedef void (*ek_gather_fn)(const ek_inputs *inputs, const void *x, ek_list *list);
+
+/* A linear layer. */
 enum { EK_CHUNK = 64 }; /* outputs whose sums stay in registers */
 
 typedef struct {
-  uint32_t pair;         /* four bytes: the two values, twice */
-  int32_t first, second; /* where their inputs' weights begin */
-} ek_active;
-
-typedef struct {
-  const int8_t *in;
-  int8_t *out;
-  int32_t n_in, n_blocks, input_bytes;
-  const int32_t *places;  /* (n_in) element offsets from in */
-  const int8_t *weights;  /* [input][8 * n_blocks in whole chunks], zero beyond the last block */
-  const int32_t *bias;    /* (8 * n_blocks), padded to whole chunks */
-  const int32_t *mult;    /* the same */
+  ek_inputs inputs;
+  ek_list *list;
+  const void *in;
+  void *out;
+  int32_t n_blocks, row;  /* of 8 outputs; outputs in whole chunks */
+  const void *weights;    /* INT8: [chunk][input][64]; FP32: [input][row] */
+  const void *bias;       /* (row) */
+  const int32_t *mult;    /* (row) */
   const int32_t *out_off; /* (n_blocks) element offset of each block of 8 outputs from out */
   int32_t shift, relu;
-  ek_active *active; /* (n_in / 2 + 1) scratch */
-  int32_t *ends;     /* (n_in + 1) scratch: where runs of pairs end whose 16-bit sums are exact */
+  void *sums; /* FP32: (row) scratch */
 } ek_columns;
 
-/* Lists the inputs that are not zero; returns the number of runs. */
-int ek_columns_gather(const ek_columns *columns);
+/* A transposed convolution: every input pixel stamps the kernel. An ordinary one is one of stride 1 with the kernel
+ * turned round. The kernel's outputs, one row of it after another, are cut into pieces, whose sums stay in registers
+ * and whose weights stay in the first cache while a row of pixels passes. What rows of stamps sum to lies in a ring. */
+enum { EK_PIECE_INT8 = 160, EK_PIECE_FP32 = 64, EK_HALF = 16 };
+
+typedef struct {
+  ek_map in, out; /* channels last */
+  ek_inputs inputs;
+  ek_list *lists; /* (in.w) */
+  int32_t kernel, stride, pad;
+  int32_t lanes, row_lanes, all_lanes; /* outputs of a place in 8s, of a row of places in 16s, of all rows in 32s */
+  const void *weights;                 /* [piece][channel][lanes of the piece], of [ky][kx][lanes] */
+  const void *bias;                    /* (lanes) int32 or float */
+  const int32_t *mult;
+  int32_t shift, relu, ring, row_sums; /* rows of the ring; elements of one */
+  void *sums;                          /* (ring + 1, row_sums): the last row takes what is beyond the kernel */
+} ek_stamp;
+
+/* The width of the next piece when so many lanes, a multiple of 32, are left. */
+static inline int ek_piece(int int8, int left) {
+  if (int8)
+    return left > EK_PIECE_INT8 ? 128 : left;
+  return left >= EK_PIECE_FP32 ? EK_PIECE_FP32 : 32;
+}
 
 /* A 3x3 convolution behind a ReLU: most of its inputs are zero, so each input pixel adds the products of its other
  * channels, two at a time, to the 3 x 3 output pixels that see it. INT8 only. The sums have a margin: those of output
@@ -179,7 +220,10 @@ int ek_push_upconv(ek_engine *engine, const ek_layer *layer, const ek_map *in, c
 typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
+  void (*columns_fp32)(const void *ek_columns_args);
   void (*columns_int8)(const void *ek_columns_args);
+  void (*stamp_fp32)(const void *ek_stamp_args);
+  void (*stamp_int8)(const void *ek_stamp_args); /* NULL where dense products are faster */
   void (*scatter_int8)(const void *ek_scatter_args);
   void (*resize_fp32)(const void *ek_resize_args);
   void (*resize_int8)(const void *ek_resize_args);

@@ -5,6 +5,7 @@
 #if defined(__aarch64__)
 #include "drive.h"
 #include "drive_scatter.h"
+#include "drive_sparse.h"
 #include <arm_neon.h>
 #include <string.h>
 
@@ -99,22 +100,27 @@ static void dotprod_int8(const void *args) {
   run_tiles(args, one, four);
 }
 
-static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w) {
+static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
   sums acc[EK_CHUNK / 8];
-  const ek_active *a = c->active;
+  const int8_t *values = c->list->values;
+  const int32_t *index = c->list->index;
+  const int32_t *bias = (const int32_t *)c->bias + 8 * b;
+  ptrdiff_t ahead = EK_CHUNK * (ptrdiff_t)c->inputs.n;
   for (int k = 0; k < EK_CHUNK / 8; k++)
-    acc[k] = (sums){vld1q_s32(c->bias + 8 * (b + k)), vld1q_s32(c->bias + 8 * (b + k) + 4)};
-  for (int run = 0; run < runs; run++) {
+    acc[k] = (sums){vld1q_s32(bias + 8 * k), vld1q_s32(bias + 8 * k + 4)};
+  for (int run = 0, pair = 0; run < c->list->n; run++) {
     int16x8_t s[EK_CHUNK / 8];
     for (int k = 0; k < EK_CHUNK / 8; k++)
       s[k] = vdupq_n_s16(0);
-    for (const ek_active *end = c->active + c->ends[run]; a < end; a++) {
-      int8x8_t x = vdup_n_s8((int8_t)(a->pair & 255)), y = vdup_n_s8((int8_t)(a->pair >> 8 & 255));
-      __builtin_prefetch(w + a->first + EK_CHUNK);
-      __builtin_prefetch(w + a->second + EK_CHUNK);
+    for (; pair < c->list->ends[run]; pair++) {
+      int8x8_t x = vdup_n_s8(values[2 * pair]), y = vdup_n_s8(values[2 * pair + 1]);
+      const int8_t *first = w + EK_CHUNK * (ptrdiff_t)index[2 * pair];
+      const int8_t *second = w + EK_CHUNK * (ptrdiff_t)index[2 * pair + 1];
+      __builtin_prefetch(first + ahead);
+      __builtin_prefetch(second + ahead);
       for (int k = 0; k < EK_CHUNK / 8; k++) {
-        s[k] = vmlal_s8(s[k], vld1_s8(w + a->first + 8 * k), x);
-        s[k] = vmlal_s8(s[k], vld1_s8(w + a->second + 8 * k), y);
+        s[k] = vmlal_s8(s[k], vld1_s8(first + 8 * k), x);
+        s[k] = vmlal_s8(s[k], vld1_s8(second + 8 * k), y);
       }
     }
     for (int k = 0; k < EK_CHUNK / 8; k++) {
@@ -123,11 +129,11 @@ static void columns_chunk(const ek_columns *c, int runs, int b, const int8_t *w)
     }
   }
   for (int k = 0; k < EK_CHUNK / 8 && b + k < c->n_blocks; k++)
-    vst1_s8(c->out + c->out_off[b + k], requantize(acc[k], c->mult + 8 * (b + k), c->shift, c->relu));
+    vst1_s8((int8_t *)c->out + c->out_off[b + k], requantize(acc[k], c->mult + 8 * (b + k), c->shift, c->relu));
 }
 
 static void columns_int8(const void *args) {
-  run_columns(args, columns_chunk);
+  run_columns(args, ek_gather_int8, columns_chunk);
 }
 
 /* ---- sparse 3x3 convolutions
@@ -234,6 +240,10 @@ static void dot_fp32(const void *args) {
   run_tiles(args, one, four);
 }
 
+#define MULTIPLY_ADD(x, w, sum) ((x) * (w) + (sum))
+COLUMNS_FP32(columns_fp32, , ek_gather_fp32)
+STAMP_FP32(stamp_fp32, , ek_gather_fp32)
+
 /* ---- resize: rows along x once per input row, then two of them blended for every output row
  * ------------------------------ */
 
@@ -284,7 +294,9 @@ RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 const ek_kernels ek_kernels_neon = {.dot_fp32 = dot_fp32,
                                     .dot_int8 = dot_int8,
+                                    .columns_fp32 = columns_fp32,
                                     .columns_int8 = columns_int8,
+                                    .stamp_fp32 = stamp_fp32,
                                     .scatter_int8 = scatter_int8,
                                     .resize_fp32 = resize_fp32,
                                     .resize_int8 = resize_int8,
@@ -292,7 +304,9 @@ const ek_kernels ek_kernels_neon = {.dot_fp32 = dot_fp32,
                                     .upconv_int8 = ek_upconv_int8};
 const ek_kernels ek_kernels_dotprod = {.dot_fp32 = dot_fp32,
                                        .dot_int8 = dotprod_int8,
+                                       .columns_fp32 = columns_fp32,
                                        .columns_int8 = columns_int8,
+                                       .stamp_fp32 = stamp_fp32,
                                        .scatter_int8 = scatter_int8,
                                        .resize_fp32 = resize_fp32,
                                        .resize_int8 = resize_int8,

@@ -198,7 +198,7 @@ static int make_groups(ek_engine *e, const ek_pack *j, ek_group **groups, int *n
 static int push_dot(ek_engine *e, ek_pack *j, ek_dot d, const ek_kernels *kernels) {
   int int8 = e->info.precision == EK_PRECISION_INT8, n_groups = 0;
   ek_group *groups = NULL;
-  if (int8 && j->layer->kind == EK_LINEAR && !j->negative)
+  if (j->layer->kind == EK_LINEAR && !j->negative)
     return ek_push_columns(e, j, &d, kernels);
   j->blocks_per_group = d.rows * d.cols == 1 ? 4 : 2;
   int status = make_groups(e, j, &groups, &n_groups);
@@ -285,6 +285,9 @@ int ek_plan_dot(ek_engine *e, const ek_model *m, int layer, const ek_map *in, co
                 const ek_kernels *kernels) {
   const ek_layer *l = &m->layers[layer];
   int linear = l->kind == EK_LINEAR;
+  void (*stamp)(const void *) = m->precision == EK_PRECISION_INT8 ? kernels->stamp_int8 : kernels->stamp_fp32;
+  if (stamp && ek_stamp_pays(l, negative))
+    return ek_push_stamp(e, l, in, out, stamp);
   int64_t taps = linear ? (int64_t)l->in.h * l->in.w : (int64_t)l->kernel * l->kernel;
   int64_t blocks = (out->shape.c + 7) / 8 * (linear ? (int64_t)out->shape.h * out->shape.w : 1);
   ek_pack j = {.layer = l, .in = in, .out = out, .negative = negative};

@@ -31,6 +31,9 @@ int64_t ek_pack_index(const ek_pack *j, int o, const ek_place *t, int c);
 
 /* Layers behind a ReLU, most of whose inputs are zero: sparse.c. */
 int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_kernels *kernels);
+int ek_stamp_pays(const ek_layer *layer, int negative);
+int ek_push_stamp(ek_engine *e, const ek_layer *layer, const ek_map *in, const ek_map *out,
+                  void (*run)(const void *ek_stamp_args));
 int ek_scatter_pays(const ek_layer *layer, int negative);
 int ek_push_scatter(ek_engine *e, const ek_layer *layer, const ek_map *in, const ek_map *out, const ek_dot *dense,
                     const ek_kernels *kernels);

@@ -1,0 +1,181 @@
+/* avx2_sparse.c - layers behind a ReLU on x86-64 with AVX2: only the weights of inputs that are not zero are read. */
+#include "engine.h"
+#if defined(__x86_64__)
+#include "avx2.h"
+#include "drive_sparse.h"
+
+#define MULTIPLY_ADD(x, w, sum) ((ek_lanes)_mm256_fmadd_ps((__m256)(x), (__m256)(w), (__m256)(sum)))
+
+/* Eight inputs at a time, moved to the front by a table. */
+TARGET static void gather_int8(const ek_inputs *in, const void *from, ek_list *list) {
+  if (!in->order) {
+    ek_gather_int8(in, from, list);
+    return;
+  }
+  const int8_t *x = from;
+  int n = 0;
+  __m128i zero = _mm_setzero_si128(), sum = zero;
+  for (int i = 0; i < in->n; i += 8) {
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(x + i));
+    int mask = ~_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, zero)) & 255;
+    __m128i order = _mm_loadl_epi64((const __m128i *)in->order[mask]);
+    __m256i index = _mm256_add_epi32(_mm256_cvtepu8_epi32(order), _mm256_set1_epi32(i));
+    _mm_storel_epi64((__m128i *)((int8_t *)list->values + n), _mm_shuffle_epi8(bytes, order));
+    _mm256_storeu_si256((__m256i *)(list->index + n), index);
+    sum = _mm_add_epi32(sum, _mm_sad_epu8(bytes, zero));
+    n += __builtin_popcount((unsigned)mask);
+  }
+  ek_list_runs(in, n, _mm_cvtsi128_si32(sum), list);
+}
+
+TARGET static void gather_fp32(const ek_inputs *in, const void *from, ek_list *list) {
+  if (!in->order) {
+    ek_gather_fp32(in, from, list);
+    return;
+  }
+  const float *x = from;
+  int n = 0;
+  for (int i = 0; i < in->n; i += 8) {
+    __m256 v = _mm256_loadu_ps(x + i);
+    int mask = _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)in->order[mask]));
+    _mm256_storeu_ps((float *)list->values + n, _mm256_permutevar8x32_ps(v, order));
+    _mm256_storeu_si256((__m256i *)(list->index + n), _mm256_add_epi32(order, _mm256_set1_epi32(i)));
+    n += __builtin_popcount((unsigned)mask);
+  }
+  list->n = n;
+}
+
+/* As it is written: the compiler would order a long run of these as if registers were many, and keep sums in memory. */
+INLINE void add_in_place(__m256i *sum, __m256i products) {
+  __asm__ volatile("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(products));
+}
+
+/* Interleaving the bytes of two inputs' weights leaves outputs 0-7 and 16-23 in the low sums and the others in the high
+ * ones. */
+INLINE void add_pair(const int8_t *first, const int8_t *second, __m256i values, __m256i *low, __m256i *high) {
+  __m256i a = _mm256_load_si256((const __m256i *)first), b = _mm256_load_si256((const __m256i *)second);
+  __asm__("" : "+x"(a), "+x"(b)); /* loaded once, though two instructions could have loaded them */
+  add_in_place(low, _mm256_maddubs_epi16(values, _mm256_unpacklo_epi8(a, b)));
+  add_in_place(high, _mm256_maddubs_epi16(values, _mm256_unpackhi_epi8(a, b)));
+}
+
+INLINE void widen_sums(__m256i *acc, __m256i sums) {
+  acc[0] = _mm256_add_epi32(acc[0], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
+  acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
+}
+
+/* The 16-bit sums of one run of N times 32 outputs, of whose weights each input has a row. ahead: how far behind a row
+ * the next one of its input is, which is fetched; 0: not. */
+INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m256i *low, __m256i *high, int N,
+                    ptrdiff_t ahead) {
+  const int8_t *values = list->values;
+  const int32_t *index = list->index;
+#pragma GCC unroll 5
+  for (int k = 0; k < N; k++)
+    low[k] = high[k] = _mm256_setzero_si256();
+  for (; pair < end; pair++) {
+    const int8_t *first = w + 32 * N * (ptrdiff_t)index[2 * pair],
+                 *second = w + 32 * N * (ptrdiff_t)index[2 * pair + 1];
+    int16_t two;
+    memcpy(&two, values + 2 * pair, 2);
+    __m256i v = _mm256_set1_epi16(two);
+    if (ahead) { /* more streams than the machine follows by itself */
+      __builtin_prefetch(first + ahead);
+      __builtin_prefetch(second + ahead);
+    }
+#pragma GCC unroll 5
+    for (int k = 0; k < N; k++)
+      add_pair(first + 32 * k, second + 32 * k, v, &low[k], &high[k]);
+  }
+}
+
+TARGET static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
+  __m256i acc[EK_CHUNK / 8], low[2], high[2];
+  int pair = 0;
+#pragma GCC unroll 8
+  for (int k = 0; k < EK_CHUNK / 8; k++)
+    acc[k] = _mm256_load_si256((const __m256i *)((const int32_t *)c->bias + 8 * (b + k)));
+  for (int run = 0; run < c->list->n; run++) {
+    add_run(c->list, pair, c->list->ends[run], w, low, high, 2, EK_CHUNK * (ptrdiff_t)c->inputs.n);
+    pair = c->list->ends[run];
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; k++) {
+      widen_sums(acc + 4 * k, low[k]);
+      widen_sums(acc + 4 * k + 1, high[k]);
+    }
+  }
+  const int32_t *mult = c->mult + 8 * b, *off = c->out_off + b;
+  int n = c->n_blocks - b;
+#pragma GCC unroll 8
+  for (int k = 0; k < EK_CHUNK / 8; k++)
+    if (k < n)
+      _mm_storel_epi64((__m128i *)((int8_t *)c->out + off[k]), requantize(acc[k], mult + 8 * k, c->shift, c->relu));
+}
+
+void ek_avx2_columns_int8(const void *args) {
+  run_columns(args, gather_int8, columns_chunk);
+}
+
+/* Adds 8 sums to those in memory. */
+INLINE void add_wide(__m256i *to, __m128i sums) {
+  _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), _mm256_cvtepi16_epi32(sums)));
+}
+
+/* A piece of 32 N lanes. */
+INLINE void piece(const ek_stamp *s, const int8_t *w, char *const *sums, int N) {
+  int step = 4 * s->stride * s->lanes, width = s->in.shape.w, at = 0;
+  for (int x = 0; x < width; x++, at += step) {
+    const ek_list *list = &s->lists[x];
+    for (int run = 0, pair = 0; run < list->n; pair = list->ends[run++]) {
+      __m256i low[5], high[5];
+      add_run(list, pair, list->ends[run], w, low, high, N, 0);
+#pragma GCC unroll 5
+      for (int k = 0; k < N; k++) {
+        __m256i *first = (__m256i *)(sums[2 * k] + at), *second = (__m256i *)(sums[2 * k + 1] + at);
+        add_wide(first, _mm256_castsi256_si128(low[k]));
+        add_wide(first + 1, _mm256_castsi256_si128(high[k]));
+        add_wide(second, _mm256_extracti128_si256(low[k], 1));
+        add_wide(second + 1, _mm256_extracti128_si256(high[k], 1));
+      }
+    }
+  }
+}
+
+#define PIECE(name, N)                                                                                                 \
+  TARGET static void name(const ek_stamp *s, const char *w, char *const *sums) {                                       \
+    piece(s, (const int8_t *)w, sums, N);                                                                              \
+  }
+
+PIECE(piece_32, 1)
+PIECE(piece_64, 2)
+PIECE(piece_96, 3)
+PIECE(piece_128, 4)
+PIECE(piece_160, 5)
+
+TARGET static void stamp_finish(const ek_stamp *s, const void *row, void *to) {
+  const __m256i *sums = row;
+  int8_t *out = to;
+  int width = s->out.shape.w, blocks = s->lanes / 8, shift = s->shift, relu = s->relu;
+  for (int x = 0; x < width; x++, out += s->out.pixel)
+    for (int b = 0; b < blocks; b++, sums++)
+      _mm_storel_epi64((__m128i *)(out + 8 * b), requantize(_mm256_load_si256(sums), s->mult + 8 * b, shift, relu));
+}
+
+void ek_avx2_stamp_int8(const void *args) {
+  static const stamp_loops loops = {
+      1, gather_int8, {0, piece_32, piece_64, piece_96, piece_128, piece_160}, stamp_finish};
+  run_stamp(args, &loops);
+}
+
+COLUMNS_FP32(columns_fp32, TARGET, gather_fp32)
+STAMP_FP32(stamp_fp32, TARGET, gather_fp32)
+
+void ek_avx2_columns_fp32(const void *args) {
+  columns_fp32(args);
+}
+
+void ek_avx2_stamp_fp32(const void *args) {
+  stamp_fp32(args);
+}
+#endif
