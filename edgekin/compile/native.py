@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.bundle import ONNX, WEIGHTS, known_answers_bytes
+from edgekin.compile.merge import merged
 from edgekin.compile.onnx_export import OnnxOptions, export_onnx, run_onnx
 from edgekin.compile.product import Float, Frame, Logits, Product
 from edgekin.compile.weights import write_body, write_weights
@@ -95,7 +96,7 @@ class NativeTarget:
             tolerance = np.float64(1e-4 * max(1.0, float(np.abs(logits).max())))
             return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
 
-        blob, onnx = write_weights(graph), export_onnx(graph)
+        blob, onnx = write_weights(merged(graph)), export_onnx(graph)
         return Product("fp32", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob), answers,
                        partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)}, _depth(graph, blob))
 
@@ -106,7 +107,7 @@ class NativeTarget:
 
     def int8(self, graph: Graph, calibration: Calibration) -> Product:
         """Compile with symmetric int8 at the calibrated scales."""
-        quantized = quantize_graph(graph, calibration.scales)
+        quantized = quantize_graph(merged(graph), calibration.scales)
         blob, onnx = write_weights(quantized), export_onnx(graph, OnnxOptions(scales=calibration.scales))
         return Product("int8", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob),
                        lambda q: known_answers_bytes(q, logits_int8=forward_int8(quantized, q)),

@@ -211,6 +211,8 @@ const ek_kernels ek_kernels_avx2 = {.dot_fp32 = dot_fp32,
                                     .scatter_int8 = ek_avx2_scatter_int8,
                                     .resize_fp32 = resize_fp32,
                                     .resize_int8 = resize_int8,
+                                    .narrow_fp32 = ek_avx2_narrow_fp32,
+                                    .narrow_int8 = ek_avx2_narrow_int8,
                                     .upconv_fp32 = ek_avx2_upconv_fp32,
                                     .upconv_int8 = ek_avx2_upconv_int8};
 const ek_kernels ek_kernels_avx512 = {.dot_fp32 = dot_fp32,
@@ -221,6 +223,8 @@ const ek_kernels ek_kernels_avx512 = {.dot_fp32 = dot_fp32,
                                       .scatter_int8 = ek_avx2_scatter_int8,
                                       .resize_fp32 = resize_fp32,
                                       .resize_int8 = resize_int8,
+                                      .narrow_fp32 = ek_avx2_narrow_fp32,
+                                      .narrow_int8 = ek_avx2_narrow_int8,
                                       .upconv_fp32 = ek_avx2_upconv_fp32,
                                       .upconv_int8 = ek_avx2_upconv_int8};
 #endif

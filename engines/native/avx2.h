@@ -10,6 +10,8 @@
 
 void ek_avx2_columns_fp32(const void *args);
 void ek_avx2_columns_int8(const void *args);
+void ek_avx2_narrow_fp32(const void *args);
+void ek_avx2_narrow_int8(const void *args);
 void ek_avx2_scatter_int8(const void *args);
 void ek_avx2_stamp_fp32(const void *args);
 void ek_avx2_stamp_int8(const void *args);

@@ -65,10 +65,8 @@ INLINE void widen_sums(__m256i *acc, __m256i sums) {
   acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
 }
 
-/* The 16-bit sums of one run of N times 32 outputs, of whose weights each input has a row. ahead: how far behind a row
- * the next one of its input is, which is fetched; 0: not. */
-INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m256i *low, __m256i *high, int N,
-                    ptrdiff_t ahead) {
+/* The 16-bit sums of one run of N times 32 outputs, of whose weights each input has a row. */
+INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m256i *low, __m256i *high, int N) {
   const int8_t *values = list->values;
   const int32_t *index = list->index;
 #pragma GCC unroll 5
@@ -80,46 +78,74 @@ INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m
     int16_t two;
     memcpy(&two, values + 2 * pair, 2);
     __m256i v = _mm256_set1_epi16(two);
-    if (ahead) { /* more streams than the machine follows by itself */
-      __builtin_prefetch(first + ahead);
-      __builtin_prefetch(second + ahead);
-    }
+
 #pragma GCC unroll 5
     for (int k = 0; k < N; k++)
       add_pair(first + 32 * k, second + 32 * k, v, &low[k], &high[k]);
   }
 }
 
-TARGET static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
-  __m256i acc[EK_CHUNK / 8], low[2], high[2];
-  int pair = 0;
-#pragma GCC unroll 8
-  for (int k = 0; k < EK_CHUNK / 8; k++)
-    acc[k] = _mm256_load_si256((const __m256i *)((const int32_t *)c->bias + 8 * (b + k)));
-  for (int run = 0; run < c->list->n; run++) {
-    add_run(c->list, pair, c->list->ends[run], w, low, high, 2, EK_CHUNK * (ptrdiff_t)c->inputs.n);
-    pair = c->list->ends[run];
-#pragma GCC unroll 2
-    for (int k = 0; k < 2; k++) {
-      widen_sums(acc + 4 * k, low[k]);
-      widen_sums(acc + 4 * k + 1, high[k]);
-    }
-  }
-  const int32_t *mult = c->mult + 8 * b, *off = c->out_off + b;
-  int n = c->n_blocks - b;
-#pragma GCC unroll 8
-  for (int k = 0; k < EK_CHUNK / 8; k++)
-    if (k < n)
-      _mm_storel_epi64((__m128i *)((int8_t *)c->out + off[k]), requantize(acc[k], mult + 8 * k, c->shift, c->relu));
-}
-
-void ek_avx2_columns_int8(const void *args) {
-  run_columns(args, gather_int8, columns_chunk);
-}
-
 /* Adds 8 sums to those in memory. */
 INLINE void add_wide(__m256i *to, __m128i sums) {
   _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), _mm256_cvtepi16_epi32(sums)));
+}
+
+/* N pairs times n lanes of whole rows of weights, which come from far away and so in order. */
+INLINE void add_rows(const ek_columns *c, int pair, int first_lane, int n, int N) {
+  const int8_t *w[8];
+  __m256i v[4];
+#pragma GCC unroll 4
+  for (int k = 0; k < N; k++) {
+    const int32_t *index = c->list->index + 2 * (pair + k);
+    int16_t two;
+    memcpy(&two, (const int8_t *)c->list->values + 2 * (pair + k), 2);
+    v[k] = _mm256_set1_epi16(two);
+    w[2 * k] = (const int8_t *)c->weights + (int64_t)index[0] * c->row + first_lane;
+    w[2 * k + 1] = (const int8_t *)c->weights + (int64_t)index[1] * c->row + first_lane;
+  }
+  __m256i *sums = (__m256i *)((int32_t *)c->sums + first_lane);
+  for (int i = 0; i < n; i += 32, sums += 4) {
+    __m256i low = _mm256_setzero_si256(), high = low;
+#pragma GCC unroll 4
+    for (int k = 0; k < N; k++)
+      add_pair(w[2 * k] + i, w[2 * k + 1] + i, v[k], &low, &high);
+    add_wide(sums, _mm256_castsi256_si128(low));
+    add_wide(sums + 1, _mm256_castsi256_si128(high));
+    add_wide(sums + 2, _mm256_extracti128_si256(low, 1));
+    add_wide(sums + 3, _mm256_extracti128_si256(high, 1));
+  }
+}
+
+/* Lanes whose sums stay in the first cache while all rows pass. */
+enum { COLUMN_LANES = 4096 };
+
+TARGET static void columns_lanes(const ek_columns *c, int first, int n) {
+  for (int run = 0, pair = 0; run < c->list->n; run++)
+    while (pair < c->list->ends[run]) {
+      int left = c->list->ends[run] - pair, take = left < 4 ? left : 4;
+      if (take == 4)
+        add_rows(c, pair, first, n, 4);
+      else if (take == 3)
+        add_rows(c, pair, first, n, 3);
+      else if (take == 2)
+        add_rows(c, pair, first, n, 2);
+      else
+        add_rows(c, pair, first, n, 1);
+      pair += take;
+    }
+}
+
+TARGET void ek_avx2_columns_int8(const void *args) {
+  const ek_columns *c = args;
+  const int32_t *sums = c->sums;
+  gather_int8(&c->inputs, c->in, c->list);
+  memcpy(c->sums, c->bias, 4 * (size_t)c->row);
+  for (int first = 0; first < c->row; first += COLUMN_LANES)
+    columns_lanes(c, first, c->row - first < COLUMN_LANES ? c->row - first : COLUMN_LANES);
+  for (int b = 0; b < c->n_blocks; b++)
+    _mm_storel_epi64(
+        (__m128i *)((int8_t *)c->out + c->out_off[b]),
+        requantize(_mm256_load_si256((const __m256i *)(sums + 8 * b)), c->mult + 8 * b, c->shift, c->relu));
 }
 
 /* A piece of 32 N lanes. */
@@ -129,7 +155,7 @@ INLINE void piece(const ek_stamp *s, const int8_t *w, char *const *sums, int N) 
     const ek_list *list = &s->lists[x];
     for (int run = 0, pair = 0; run < list->n; pair = list->ends[run++]) {
       __m256i low[5], high[5];
-      add_run(list, pair, list->ends[run], w, low, high, N, 0);
+      add_run(list, pair, list->ends[run], w, low, high, N);
 #pragma GCC unroll 5
       for (int k = 0; k < N; k++) {
         __m256i *first = (__m256i *)(sums[2 * k] + at), *second = (__m256i *)(sums[2 * k + 1] + at);

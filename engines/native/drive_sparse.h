@@ -7,16 +7,6 @@
 #include "lanes.h"
 #include <string.h>
 
-/* Blocks b to b + 7 of a layer whose weights begin at w. */
-typedef void (*chunk_fn)(const ek_columns *, int b, const int8_t *w);
-
-static inline void run_columns(const ek_columns *c, ek_gather_fn gather, chunk_fn chunk) {
-  gather(&c->inputs, c->in, c->list);
-  const int8_t *w = c->weights;
-  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8, w += EK_CHUNK * (int64_t)c->inputs.n)
-    chunk(c, b, w);
-}
-
 /* One piece of the kernel over a row of pixels. sums: those of each 16 lanes at the first pixel. */
 typedef void (*piece_fn)(const ek_stamp *, const char *w, char *const *sums);
 typedef void (*finish_fn)(const ek_stamp *, const void *sums, void *out);

@@ -123,7 +123,7 @@ void ek_list_runs(const ek_inputs *inputs, int n, int sum, ek_list *list);
 typedef void (*ek_gather_fn)(const ek_inputs *inputs, const void *x, ek_list *list);
 
 /* A linear layer. */
-enum { EK_CHUNK = 64 }; /* outputs whose sums stay in registers */
+enum { EK_CHUNK = 64 };
 
 typedef struct {
   ek_inputs inputs;
@@ -131,12 +131,12 @@ typedef struct {
   const void *in;
   void *out;
   int32_t n_blocks, row;  /* of 8 outputs; outputs in whole chunks */
-  const void *weights;    /* INT8: [chunk][input][64]; FP32: [input][row] */
+  const void *weights;    /* [input][row] */
   const void *bias;       /* (row) */
   const int32_t *mult;    /* (row) */
   const int32_t *out_off; /* (n_blocks) element offset of each block of 8 outputs from out */
   int32_t shift, relu;
-  void *sums; /* FP32: (row) scratch */
+  void *sums; /* (row) scratch */
 } ek_columns;
 
 /* A transposed convolution: every input pixel stamps the kernel. An ordinary one is one of stride 1 with the kernel
@@ -198,6 +198,15 @@ typedef struct {
   void *row_a, *row_b; /* (out.w, out.pixel) int16 or float: two input rows resized along x */
 } ek_resize;
 
+/* A 1x1 convolution of at most 8 channels at the end of a network: few outputs, whole rows of pixels at a time. */
+typedef struct {
+  ek_map in, out;      /* in: channels last; out: planar */
+  const void *weights; /* (out.c, 8) int8 or float */
+  const void *bias;    /* (out.c) int32 or float */
+  const int32_t *mult; /* (out.c) */
+  int32_t shift, relu, negative;
+} ek_narrow;
+
 /* A 3x3 convolution of an enlarged map (ek_is_upconv), for 8 output channels: each input pixel is multiplied by the
  * kernel's nine places, and their products are enlarged and summed, first along x, then along y. */
 typedef struct {
@@ -227,6 +236,8 @@ typedef struct {
   void (*scatter_int8)(const void *ek_scatter_args);
   void (*resize_fp32)(const void *ek_resize_args);
   void (*resize_int8)(const void *ek_resize_args);
+  void (*narrow_fp32)(const void *ek_narrow_args); /* NULL: as any other convolution */
+  void (*narrow_int8)(const void *ek_narrow_args);
   void (*upconv_fp32)(const void *ek_upconv_args);
   void (*upconv_int8)(const void *ek_upconv_args);
 } ek_kernels;
@@ -238,6 +249,8 @@ int ek_has_dotprod(void); /* aarch64 with the dot product instruction */
 int ek_plan_body(ek_engine *engine, const ek_model *model, int isa);
 int ek_plan_scalar(ek_engine *engine, const ek_model *model);
 int ek_plan_vector(ek_engine *engine, const ek_model *model, const ek_kernels *kernels);
+int ek_push_narrow(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out, int negative,
+                   void (*run)(const void *ek_narrow_args));
 int ek_plan_dot(ek_engine *engine, const ek_model *model, int layer, const ek_map *in, const ek_map *out, int negative,
                 const ek_kernels *kernels);
 

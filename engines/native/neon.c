@@ -100,12 +100,14 @@ static void dotprod_int8(const void *args) {
   run_tiles(args, one, four);
 }
 
-static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
+/* Blocks b to b + 7. */
+static void columns_chunk(const ek_columns *c, int b) {
+  const int8_t *w = (const int8_t *)c->weights + 8 * (int64_t)b;
   sums acc[EK_CHUNK / 8];
   const int8_t *values = c->list->values;
   const int32_t *index = c->list->index;
   const int32_t *bias = (const int32_t *)c->bias + 8 * b;
-  ptrdiff_t ahead = EK_CHUNK * (ptrdiff_t)c->inputs.n;
+
   for (int k = 0; k < EK_CHUNK / 8; k++)
     acc[k] = (sums){vld1q_s32(bias + 8 * k), vld1q_s32(bias + 8 * k + 4)};
   for (int run = 0, pair = 0; run < c->list->n; run++) {
@@ -114,10 +116,10 @@ static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
       s[k] = vdupq_n_s16(0);
     for (; pair < c->list->ends[run]; pair++) {
       int8x8_t x = vdup_n_s8(values[2 * pair]), y = vdup_n_s8(values[2 * pair + 1]);
-      const int8_t *first = w + EK_CHUNK * (ptrdiff_t)index[2 * pair];
-      const int8_t *second = w + EK_CHUNK * (ptrdiff_t)index[2 * pair + 1];
-      __builtin_prefetch(first + ahead);
-      __builtin_prefetch(second + ahead);
+      const int8_t *first = w + (int64_t)index[2 * pair] * c->row, *second = w + (int64_t)index[2 * pair + 1] * c->row;
+      /* What the next chunk reads: more streams than the machine follows by itself. */
+      __builtin_prefetch(first + EK_CHUNK);
+      __builtin_prefetch(second + EK_CHUNK);
       for (int k = 0; k < EK_CHUNK / 8; k++) {
         s[k] = vmlal_s8(s[k], vld1_s8(first + 8 * k), x);
         s[k] = vmlal_s8(s[k], vld1_s8(second + 8 * k), y);
@@ -133,7 +135,10 @@ static void columns_chunk(const ek_columns *c, int b, const int8_t *w) {
 }
 
 static void columns_int8(const void *args) {
-  run_columns(args, ek_gather_int8, columns_chunk);
+  const ek_columns *c = args;
+  ek_gather_int8(&c->inputs, c->in, c->list);
+  for (int b = 0; b < c->n_blocks; b += EK_CHUNK / 8)
+    columns_chunk(c, b);
 }
 
 /* ---- sparse 3x3 convolutions

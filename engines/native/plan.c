@@ -77,10 +77,17 @@ static int is_move(ek_kind kind) {
   return kind == EK_RESHAPE || kind == EK_PIXEL_SHUFFLE || kind == EK_CROP;
 }
 
+/* How layer i runs as the 1x1 convolution that ends a network, or NULL. */
+static void (*narrow(const ek_model *m, int i, const ek_kernels *kernels))(const void *) {
+  const ek_layer *l = &m->layers[i];
+  int fits = i + 1 == m->n_layers && l->kind == EK_CONV && l->kernel == 1 && l->pad == 0 && l->in.c <= 8;
+  return !fits ? NULL : m->precision == EK_PRECISION_INT8 ? kernels->narrow_int8 : kernels->narrow_fp32;
+}
+
 /* The map that layer i writes: what its consumer reads best. */
-static int output_map(ek_engine *e, const ek_model *m, int i, int bytes, ek_map *out) {
+static int output_map(ek_engine *e, const ek_model *m, int i, int bytes, const ek_kernels *kernels, ek_map *out) {
   const ek_layer *l = &m->layers[i], *next = i + 1 < m->n_layers ? l + 1 : NULL;
-  if (!next && is_move(l->kind))
+  if (!next && (is_move(l->kind) || narrow(m, i, kernels)))
     return planar(e, l->out, bytes, out);
   if (next && l->kind == EK_LINEAR && next->kind == EK_RESHAPE && i + 2 < m->n_layers)
     return channels_last(e, next->out, border(next + 1), bytes, out);
@@ -99,13 +106,15 @@ static int push_layer(ek_engine *e, const ek_model *m, int i, ek_map *map, int n
   }
   if (i + 1 < m->n_layers && ek_is_upconv(l, l + 1))
     return EK_OK; /* the next layer enlarges what it has convolved */
-  int status = output_map(e, m, i, bytes, map);
+  int status = output_map(e, m, i, bytes, kernels, map);
   if (status)
     return status;
   if (i == 0)
     return ek_push_input(e, l, map->data);
   if (ek_is_upconv(l - 1, l))
     return push_upconv(e, l, &in, map, kernels);
+  if (narrow(m, i, kernels))
+    return ek_push_narrow(e, l, &in, map, negative, narrow(m, i, kernels));
   if (ek_has_weights(l))
     return ek_plan_dot(e, m, i, &in, map, negative, kernels);
   switch (l->kind) {

@@ -121,10 +121,9 @@ static void fill_columns(const ek_pack *j, int int8, const ek_columns *c, void *
     memcpy(bias + r, j->layer->bias + 4 * (int64_t)o, 4);
     if (int8)
       memcpy(mult + r, j->layer->mult + 4 * (int64_t)o, 4);
-    for (int i = 0; i < n; i++) {
-      int64_t chunk = r / EK_CHUNK, to = int8 ? (chunk * n + i) * EK_CHUNK + r % EK_CHUNK : (int64_t)i * c->row + r;
-      put_weight(j->layer, ek_pack_index(j, o, &j->taps[i / in_c], i % in_c), int8, weights, to, c->inputs.largest + i);
-    }
+    for (int i = 0; i < n; i++)
+      put_weight(j->layer, ek_pack_index(j, o, &j->taps[i / in_c], i % in_c), int8, weights, (int64_t)i * c->row + r,
+                 c->inputs.largest + i);
   }
 }
 
