@@ -71,12 +71,13 @@ def export(run: Any, folder: Path) -> dict[str, str]:
     from edgekin.errors import EdgekinError
     from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
     from edgekin.quantization.profile import CalibrationProfile
+    from edgekin.quantization.rounding import rounded
 
     graph, profile = run.self_model.graph(), CalibrationProfile()
     poses = select_poses(profile, run.train.joint_pos, run.robot.limits, 0, "train.npz")
-    source = CalibrationSource(profile, 0, "train.npz")
-    calibration = Calibrator(graph, poses, source, predict_int8).by_method(profile.method)
-    products = {"fp32": NativeTarget().fp32(graph), "int8": NativeTarget().int8(graph, calibration)}
+    source, levels = CalibrationSource(profile, 0, "train.npz"), rounded(graph, poses)
+    calibration = Calibrator(levels, poses, source, predict_int8, like=graph).by_method(profile.method)
+    products = {"fp32": NativeTarget().fp32(graph), "int8": NativeTarget().int8(levels, calibration)}
     (folder / "model.safetensors").write_bytes(run.self_model.to_bytes())
     failures: dict[str, str] = {}
     for precision, product in products.items():
@@ -84,7 +85,7 @@ def export(run: Any, folder: Path) -> dict[str, str]:
             (folder / f"{precision}{Path(name).suffix}").write_bytes(content)
         try:
             scales = dict(calibration.scales) if precision == "int8" else None
-            (folder / f"{precision}.tflite").write_bytes(export_litert(graph, scales))
+            (folder / f"{precision}.tflite").write_bytes(export_litert(levels if scales else graph, scales))
         except (ImportError, EdgekinError) as error:
             failures[f"{precision}.tflite"] = str(error)
     test = run.test

@@ -43,7 +43,7 @@ def _pays(run: list[Layer], sizes: list[tuple[int, int, int]]) -> bool:
     weights = linear.weight.shape[1] * int(np.prod(sizes[1]))
     at = sizes[0] if window.kind == "convt" else sizes[1]
     macs = linear.weight.size + window.weight.size * at[1] * at[2]
-    return weights <= min(macs, MOST_WEIGHTS * (linear.weight.size + window.weight.size))
+    return bool(weights <= min(macs, MOST_WEIGHTS * (linear.weight.size + window.weight.size)))
 
 
 def _one(linear: Layer, window: Layer, size_in: tuple[int, int, int], size_out: tuple[int, int, int]) -> list[Layer]:

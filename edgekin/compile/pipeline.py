@@ -23,8 +23,10 @@ from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.field_graph import FieldGraph
+from edgekin.models.graph import Graph
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
+from edgekin.quantization.rounding import rounded
 from edgekin.sim.dataset import take
 from edgekin.sim.views import from_own_camera
 from edgekin.training.metrics import depth_mae_m
@@ -261,14 +263,14 @@ class _Compiler:
         if isinstance(self.graph, FieldGraph):
             return self.gated(self.target.field(self.graph, "int8")), None
         self.progress("calibrate", 0.0)
-        calibrator = Calibrator(self.graph, self.poses, self.source, predict_int8)
+        calibrator = self.calibrator(self.graph)
         asked = self.config.profile.method
         misses = []
         for method in self.methods(asked, calibrator):
             self.progress(f"quantize by {method}", 0.0)
             try:
                 calibration = calibrator.by_method(method, partial(self.progress, f"quantize by {method}"))
-                product = self.target.int8(self.graph, calibration)
+                product = self.target.int8(calibrator.graph, calibration)
             except ConfigError as error:
                 misses.append(f"{method}: {error.message}")
                 continue
@@ -280,6 +282,12 @@ class _Compiler:
         raise GateMissed(f"int8 loses more than {self.config.max_psnr_loss_db:g} dB of PSNR with every method "
                          f"({'; '.join(misses)}); nothing was written",
                          "Calibrate on more poses (--samples), allow more (--max-psnr-loss), or compile --fp32")
+
+    def calibrator(self, graph: Graph) -> Calibrator:
+        """Of the graph whose weights are rounded together, or, where that is more faithful, one by one."""
+        each = [Calibrator(g, self.poses, self.source, predict_int8, like=graph)
+                for g in (rounded(graph, self.poses), graph)]
+        return max(each, key=lambda calibrator: calibrator.fidelity(calibrator.single("percentile")))
 
     @staticmethod
     def methods(asked: str, calibrator: Calibrator) -> Iterator[str]:

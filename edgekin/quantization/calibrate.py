@@ -127,15 +127,16 @@ class Calibrator:
         joint_pos: (N, J) rad, the calibration poses.
         source: their provenance.
         predict: how to evaluate an integer graph; the numpy reference by default.
+        like: what to be faithful to, where the graph itself is an approximation already.
     """
 
     def __init__(self, graph: Graph, joint_pos: Float, source: CalibrationSource,
-                 predict: Predict = reference_predict) -> None:
+                 predict: Predict = reference_predict, like: Graph | None = None) -> None:
         self.graph, self.joint_pos, self.source, self.predict = graph, joint_pos, source, predict
         self.histograms = observe(graph, joint_pos)
         wanted = int(np.clip(_COMPARED_MACS / max(count(graph)[1], 1), MIN_SAMPLES, _COMPARED))
         self.compared = joint_pos[:: -(-len(joint_pos) // wanted)]
-        self.expected = forward(graph, self.compared)
+        self.expected = forward(like or graph, self.compared)
 
     def threshold(self, name: str, method: str) -> tuple[str, float]:
         """Return (method, threshold) of one layer by one observer."""

@@ -297,24 +297,11 @@ static void blend_fp32(const ek_resize *r, int y, const float *a, const float *b
 RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
-const ek_kernels ek_kernels_neon = {.dot_fp32 = dot_fp32,
-                                    .dot_int8 = dot_int8,
-                                    .columns_fp32 = columns_fp32,
-                                    .columns_int8 = columns_int8,
-                                    .stamp_fp32 = stamp_fp32,
-                                    .scatter_int8 = scatter_int8,
-                                    .resize_fp32 = resize_fp32,
-                                    .resize_int8 = resize_int8,
-                                    .upconv_fp32 = ek_upconv_fp32,
-                                    .upconv_int8 = ek_upconv_int8};
-const ek_kernels ek_kernels_dotprod = {.dot_fp32 = dot_fp32,
-                                       .dot_int8 = dotprod_int8,
-                                       .columns_fp32 = columns_fp32,
-                                       .columns_int8 = columns_int8,
-                                       .stamp_fp32 = stamp_fp32,
-                                       .scatter_int8 = scatter_int8,
-                                       .resize_fp32 = resize_fp32,
-                                       .resize_int8 = resize_int8,
-                                       .upconv_fp32 = ek_upconv_fp32,
-                                       .upconv_int8 = ek_upconv_int8};
+#define SHARED                                                                                                         \
+  .dot_fp32 = dot_fp32, .columns_fp32 = columns_fp32, .columns_int8 = columns_int8, .stamp_fp32 = stamp_fp32,          \
+  .scatter_int8 = scatter_int8, .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .upconv_fp32 = ek_upconv_fp32, \
+  .upconv_int8 = ek_upconv_int8
+
+const ek_kernels ek_kernels_neon = {SHARED, .dot_int8 = dot_int8};
+const ek_kernels ek_kernels_dotprod = {SHARED, .dot_int8 = dotprod_int8};
 #endif

@@ -111,7 +111,7 @@ def test_it_learns_depth_in_metres(robot, tmp_path):
     from edgekin.training.train import measure
 
     before = measure(model, split, TrainConfig(model="resneurokin-d"))
-    Trainer(model, split, TrainConfig(model="resneurokin-d", steps=240)).run()
+    Trainer(model, split, TrainConfig(model="resneurokin-d", steps=480)).run()
     found = measure(model, split, TrainConfig(model="resneurokin-d"))
     assert found["depth_mae_m"] < 0.8 * min(before["depth_mae_m"], found["floors"]["mean_image"]["depth_mae_m"])
     assert found["floors"]["mean_image"]["depth_mae_m"] > 0
