@@ -26,8 +26,10 @@ QMAX = 127
 BIAS_MAX = 2**30
 #: Bilinear weights are multiples of 1/256, so that one axis fits into 16 bits (256 * 127 < 2^15).
 RESIZE_ONE = 256
-#: Of an enlarged map that is convolved: so many channels' sums need a shift of at most 6 bits to fit into 16.
+#: Of an enlarged map that is convolved.
 UPCONV_CHANNELS = 128
+#: Nine of these, and what rounding adds, stay inside 16 bits.
+STAMP_LIMIT = 3630
 WEIGHTED = ("linear", "conv", "convt")
 
 
@@ -116,17 +118,14 @@ def upconv(resize: Layer | QuantLayer, conv_: Layer | QuantLayer, size_in: Shape
 def upconv_shift(weight: I8) -> int:
     """By how much the sums over the channels of weight (O, I, 3, 3) are shifted to fit into 16 bits."""
     largest = QMAX * int(np.abs(weight.astype(np.int64)).sum(axis=1).max())
-    return next(s for s in range(32) if (largest + (1 << s >> 1)) >> s <= 2**15 - 1)
+    return next(s for s in range(32) if (largest + (1 << s >> 1)) >> s <= STAMP_LIMIT)
 
 
-def _check_range(layer: QuantLayer, slack: int = 0) -> None:
-    """The accumulator must fit into int32, and so must its requantized value before the clip.
-
-    slack: what rounding on the way may add to an accumulator.
-    """
+def _check_range(layer: QuantLayer) -> None:
+    """The accumulator must fit into int32, and so must its requantized value before the clip."""
     assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
     total = np.abs(_rows(layer.weight.astype(np.int64), layer.kind)).sum(axis=1)
-    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total + slack
+    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total
     if bound.max() >= 2**31:
         raise ConfigError(f"layer {layer.name}: an accumulator can reach {bound.max()}, expected below 2^31",
                           "Use fewer inputs per layer")
@@ -180,18 +179,15 @@ def quantize_graph(graph: Graph, scales: dict[str, float],
     Raises:
         ConfigError: a scale is missing or unusable, or the integers would overflow.
     """
-    sizes = shapes(graph)
+    shapes(graph)
     layers: list[QuantLayer] = []
     scale = 1.0
-    for i, layer in enumerate(graph.layers):
+    for layer in graph.layers:
         if layer.kind in (*WEIGHTED, "joints") and layer.name not in scales:
             raise ConfigError(f"no output scale for layer {layer.name}", "Calibrate the graph that is being quantized")
         if layer.kind in WEIGHTED:
             out = float(np.float32(scales[layer.name]))
             layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name)))
-            quantized = layers[-1].weight
-            if quantized is not None and i and upconv(graph.layers[i - 1], layer, sizes[i - 1]):
-                _check_range(layers[-1], 16 << upconv_shift(quantized))
         else:
             fixed = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(scales.get(layer.name, 1.0)))}
             out = fixed.get(layer.kind, scale)
@@ -229,24 +225,45 @@ def _upconv(resize: QuantLayer, layer: QuantLayer, x: I8) -> I8:
     assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
     height, width = resize.attrs["height"], resize.attrs["width"]
     shift = upconv_shift(layer.weight)
-    y0, y1, wy = _integer_taps(x.shape[2], height)
-    x0, x1, wx = _integer_taps(x.shape[3], width)
+    y0, y1, fy = _fine_taps(x.shape[2], height)
+    x0, x1, fx = _fine_taps(x.shape[3], width)
     acc = np.zeros((len(x), len(layer.bias), height, width), dtype=np.int64)
     for ky in range(3):
         rows = np.zeros((*acc.shape[:2], x.shape[2], width), dtype=np.int64)
         for kx in range(3):
             stamp = conv(x.astype(np.float64), layer.weight[:, :, ky : ky + 1, kx : kx + 1].astype(np.float64), 0)
             stamp = (stamp.astype(np.int64) + (1 << shift >> 1)) >> shift
-            wide = stamp[..., x0] * (RESIZE_ONE - wx) + stamp[..., x1] * wx
+            wide = stamp[..., x0] + _scaled(stamp[..., x1] - stamp[..., x0], fx)
             to, of = _shifted(kx, width)
             rows[..., to] += wide[..., of]
-        rows = (rows + 512) >> 10
-        tall = rows[:, :, y0] * (RESIZE_ONE - wy)[:, None] + rows[:, :, y1] * wy[:, None]
+        tall = rows[:, :, y0] + _scaled(rows[:, :, y1] - rows[:, :, y0], fy[:, None])
         to, of = _shifted(ky, height)
         acc[:, :, to] += tall[:, :, of]
-    acc = (acc + (1 << (6 - shift) >> 1)) >> (6 - shift)
-    total = acc + layer.bias.astype(np.int64)[:, None, None]
-    return requantize(total, layer.multiplier, layer.shift, bool(layer.attrs.get("relu")))
+    bias = (layer.bias.astype(np.int64) + (1 << shift >> 1)) >> shift
+    total = np.clip(acc + np.clip(bias, -(2**15 - 1), 2**15 - 1)[:, None, None], -(2**15), 2**15 - 1)
+    y = _scaled(total, _fine_multiplier(layer, shift)[:, None, None])
+    return np.asarray(np.clip(y, 0 if layer.attrs.get("relu") else -QMAX, QMAX), dtype=np.int8)
+
+
+def _scaled(x: Array, y: Array) -> Array:
+    """(x * y + 2^14) >> 15."""
+    scaled: Array = (x * y + (1 << 14)) >> 15
+    return scaled
+
+
+def _fine_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The two inputs of every output of one axis, and the second one's weight in 1/2^15."""
+    first, second, fraction = resize_taps(size_in, size_out)
+    fine = np.floor(fraction.astype(np.float32) * np.float32(2**15) + np.float32(0.5)).astype(np.int64)
+    return first, second, np.minimum(fine, 2**15 - 1)
+
+
+def _fine_multiplier(layer: QuantLayer, shift: int) -> NDArray[np.int64]:
+    """The multipliers in 1/2^15 of sums that were shifted already."""
+    assert layer.multiplier is not None
+    right, multiplier = layer.shift - 15 - shift, layer.multiplier.astype(np.int64)
+    fine: NDArray[np.int64] = (multiplier + (1 << right >> 1)) >> right if right > 0 else multiplier << -right
+    return np.asarray(np.minimum(fine, 2**15 - 1), dtype=np.int64)
 
 
 def _shifted(place: int, size: int) -> tuple[slice, slice]:

@@ -45,59 +45,58 @@ TARGET static void stamp_int8(const ek_upconv *u, int y) {
   }
 }
 
-/* Two points of 8 channels and their weights, (256 - w) | w << 16 in each lane, added to the sums. */
-INLINE void mix(__m128i sum[2], const int16_t *first, const int16_t *second, __m128i weights) {
+/* What lies between two points of 8 channels: a + (b - a) w, rounded; w in 1/2^15. */
+INLINE __m128i between(const int16_t *first, const int16_t *second, __m128i w) {
   __m128i a = _mm_load_si128((const __m128i *)first), b = _mm_load_si128((const __m128i *)second);
-  sum[0] = _mm_add_epi32(sum[0], _mm_madd_epi16(_mm_unpacklo_epi16(a, b), weights));
-  sum[1] = _mm_add_epi32(sum[1], _mm_madd_epi16(_mm_unpackhi_epi16(a, b), weights));
+  return _mm_add_epi16(a, _mm_mulhrs_epi16(_mm_sub_epi16(b, a), w));
 }
 
-INLINE __m128i both(const ek_tap *t) {
-  return _mm_set1_epi32(t->weight << 16 | (256 - t->weight));
+INLINE __m128i share(const ek_tap *t) {
+  return _mm_set1_epi16((int16_t)ek_upconv_fraction(t->fraction));
 }
 
 TARGET static void widen_int8(const ek_upconv *u, void *row) {
   int width = u->out.shape.w;
   const int16_t *stamps = u->stamps;
   int16_t *out = row;
-  __m128i round = _mm_set1_epi32(512);
   for (int x = 0; x < width; x++) {
-    __m128i sum[3][2];
+    __m128i sum[3];
 #pragma GCC unroll 3
     for (int ky = 0; ky < 3; ky++)
-      sum[ky][0] = sum[ky][1] = round;
+      sum[ky] = _mm_setzero_si128();
     for (int kx = first_place(x); kx < end_place(x, width); kx++) {
       const ek_tap *t = &u->tx[x + kx - 1];
       const int16_t *a = stamps + EK_STAMP * t->first + 24 * kx, *b = stamps + EK_STAMP * t->second + 24 * kx;
+      __m128i w = share(t);
 #pragma GCC unroll 3
       for (int ky = 0; ky < 3; ky++)
-        mix(sum[ky], a + 8 * ky, b + 8 * ky, both(t));
+        sum[ky] = _mm_add_epi16(sum[ky], between(a + 8 * ky, b + 8 * ky, w));
     }
 #pragma GCC unroll 3
     for (int ky = 0; ky < 3; ky++)
-      _mm_store_si128((__m128i *)(out + 8 * ((int64_t)ky * width + x)),
-                      _mm_packs_epi32(_mm_srai_epi32(sum[ky][0], 10), _mm_srai_epi32(sum[ky][1], 10)));
+      _mm_store_si128((__m128i *)(out + 8 * ((int64_t)ky * width + x)), sum[ky]);
   }
 }
 
 TARGET static void blend_int8(const ek_upconv *u, int y) {
-  int width = u->out.shape.w, places = 0, by = u->shift, relu = u->relu, pixel = u->out.pixel;
+  int width = u->out.shape.w, places = 0, relu = u->relu, pixel = u->out.pixel;
   int8_t *out = (int8_t *)u->out.data + (int64_t)y * u->out.row;
   const int16_t *a[3], *b[3];
-  __m128i weights[3], right = _mm_cvtsi32_si128(6 - u->sum_shift), round = _mm_set1_epi32(1 << (6 - u->sum_shift) >> 1);
-  __m256i bias = _mm256_load_si256(u->bias), mult = _mm256_load_si256((const __m256i *)u->mult);
+  __m128i weights[3];
+  __m128i bias = _mm_load_si128(u->bias), mult = _mm_load_si128((const __m128i *)u->mult),
+          low = _mm_set1_epi8(relu ? 0 : -127);
   for (int ky = first_place(y); ky < end_place(y, u->out.shape.h); ky++, places++) {
     const ek_tap *t = &u->ty[y + ky - 1];
     a[places] = (const int16_t *)u->rows[t->first % 4] + 8 * (int64_t)ky * width;
     b[places] = (const int16_t *)u->rows[t->second % 4] + 8 * (int64_t)ky * width;
-    weights[places] = both(t);
+    weights[places] = share(t);
   }
   for (int x = 0; x < width; x++, out += pixel) {
-    __m128i sum[2] = {round, round};
+    __m128i sum = _mm_setzero_si128();
     for (int k = 0; k < places; k++)
-      mix(sum, a[k] + 8 * x, b[k] + 8 * x, weights[k]);
-    __m256i acc = _mm256_set_m128i(_mm_sra_epi32(sum[1], right), _mm_sra_epi32(sum[0], right));
-    _mm_storel_epi64((__m128i *)out, requantize_by(_mm256_add_epi32(acc, bias), mult, by, relu));
+      sum = _mm_add_epi16(sum, between(a[k] + 8 * x, b[k] + 8 * x, weights[k]));
+    __m128i words = _mm_mulhrs_epi16(_mm_adds_epi16(sum, bias), mult);
+    _mm_storel_epi64((__m128i *)out, _mm_max_epi8(_mm_packs_epi16(words, words), low));
   }
 }
 

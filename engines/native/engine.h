@@ -213,9 +213,9 @@ typedef struct {
   ek_map in, out; /* channels last; out: from the first of the 8 channels */
   const ek_tap *ty, *tx;
   const void *weights; /* INT8: int16 [pair of channels][kx][ky][8][2]; FP32: [channel][kx][ky][8] */
-  const void *bias;    /* (8) float or int32 */
-  const int32_t *mult; /* (8) INT8 */
-  int32_t sum_shift, shift, relu;
+  const void *bias;    /* (8) float or int16 */
+  const int16_t *mult; /* (8) INT8 */
+  int32_t sum_shift, relu;
   void *stamps;  /* (in.w, 3 kx, 3 ky, 8) int16 or float: an input row times the kernel */
   void *rows[4]; /* (3 ky, out.w, 8): input rows enlarged along x and summed over kx; row r is in rows[r % 4] */
 } ek_upconv;

@@ -9,6 +9,9 @@
 #error "weight files are little-endian"
 #endif
 
+/* Nine of these, and what rounding adds, stay inside 16 bits. */
+enum { EK_STAMP_LIMIT = 3630 };
+
 enum { HEADER = 64, RECORD = 128, CRC_AT = 40, DEPTH_AT = 44, VERSION = 1, ALIGN = 64 };
 
 static uint32_t u32(const uint8_t *p) {
@@ -162,14 +165,26 @@ int ek_upconv_shift(const ek_layer *l) {
       }
       largest = total > largest ? total : largest;
     }
-  while ((127 * largest + (1 << shift >> 1)) >> shift > INT16_MAX)
+  while ((127 * largest + (1 << shift >> 1)) >> shift > EK_STAMP_LIMIT)
     shift++;
   return shift;
 }
 
-/* The accumulator and its requantized value must fit into int32 whatever the input (formats.md). slack: what rounding
- * on the way may add to an accumulator. */
-static int check_integers(const ek_layer *l, int64_t slack) {
+int16_t ek_upconv_mult(const ek_layer *l, int channel) {
+  int right = l->shift - 15 - ek_upconv_shift(l); /* what is left of the layer's shift */
+  int64_t mult = i32(l->mult + 4 * (int64_t)channel);
+  int64_t m = right > 0 ? (mult + (INT64_C(1) << (right - 1))) >> right : mult << -right;
+  return (int16_t)(m < INT16_MAX ? m : INT16_MAX);
+}
+
+int16_t ek_upconv_bias(const ek_layer *l, int channel) {
+  int shift = ek_upconv_shift(l);
+  int64_t b = ((int64_t)i32(l->bias + 4 * (int64_t)channel) + (1 << shift >> 1)) >> shift;
+  return (int16_t)(b > INT16_MAX ? INT16_MAX : b < -INT16_MAX ? -INT16_MAX : b);
+}
+
+/* The accumulator and its requantized value must fit into int32 whatever the input (formats.md). */
+static int check_integers(const ek_layer *l) {
   int64_t fan = ek_fan_in(l);
   int kk = l->kind == EK_LINEAR ? 1 : l->kernel;
   for (int64_t o = 0; o < l->out.c; o++) {
@@ -182,7 +197,7 @@ static int check_integers(const ek_layer *l, int64_t slack) {
         total += w < 0 ? -w : w;
       }
     int64_t bias = i32(l->bias + 4 * o), mult = i32(l->mult + 4 * o);
-    int64_t bound = (bias < 0 ? -bias : bias) + 127 * total + slack;
+    int64_t bound = (bias < 0 ? -bias : bias) + 127 * total;
     if (mult < 0 || bound >= INT64_C(1) << 31)
       return EK_E_FORMAT;
     if ((uint64_t)(bound * mult) + (UINT64_C(1) << (l->shift - 1)) >= UINT64_C(1) << (31 + l->shift))
@@ -216,7 +231,7 @@ static int read_weights(const uint8_t *blob, size_t bytes, const uint8_t *r, int
       read_block(blob, bytes, r + 96, int8 ? 4 * n_out : 0, &l->mult))
     return EK_E_FORMAT;
   if (int8)
-    return n ? check_integers(l, 0) : EK_OK;
+    return n ? check_integers(l) : EK_OK;
   int status = check_finite(l->weight, n);
   return status ? status : check_finite(l->bias, n_out);
 }
@@ -287,9 +302,7 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
     status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, scale, l);
     if (status)
       return status;
-    if (i > 0 && m->precision == EK_PRECISION_INT8 && ek_is_upconv(l - 1, l) &&
-        check_integers(l, INT64_C(16) << ek_upconv_shift(l)))
-      return EK_E_FORMAT;
+
     int whole = l->kind == EK_ELLIPSOIDS, input = l->kind == EK_SINCOS || l->kind == EK_JOINTS || whole;
     if (whole && m->n_layers != 1)
       return EK_E_FORMAT;

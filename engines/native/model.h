@@ -75,14 +75,22 @@ static inline int64_t ek_layer_macs(const ek_layer *l) {
 }
 
 /* A 3x3 convolution of a map that was enlarged at least twice along both axes. Both are linear, so the engines convolve
- * first, where there are fewer pixels: docs/formats.md. The channels keep 16-bit sums within their shift. */
+ * first, where there are fewer pixels: docs/formats.md. */
 static inline int ek_is_upconv(const ek_layer *resize, const ek_layer *conv) {
   return resize->kind == EK_RESIZE && conv->kind == EK_CONV && conv->kernel == 3 && conv->pad == 1 &&
          conv->in.c <= 128 && resize->out.h >= 2 * resize->in.h && resize->out.w >= 2 * resize->in.w;
 }
 
-/* By how much the sums over the channels are shifted to fit into 16 bits; int8 weights of at most 128 channels. */
+/* Its INT8 arithmetic is in 16 bits (docs/formats.md): by how much the sums over the channels are shifted, and what a
+ * channel is then multiplied with, in 1/2^15, and begins at. */
 int ek_upconv_shift(const ek_layer *conv);
+int16_t ek_upconv_mult(const ek_layer *conv, int channel);
+int16_t ek_upconv_bias(const ek_layer *conv, int channel);
+/* The fraction of a tap in 1/2^15. */
+static inline int ek_upconv_fraction(float fraction) {
+  int f = (int)(fraction * 32768.0f + 0.5f);
+  return f < INT16_MAX ? f : INT16_MAX;
+}
 
 /* Index in the canonical weight order; linear has ky = kx = 0. */
 static inline int64_t ek_weight_index(const ek_layer *l, int64_t o, int64_t i, int ky, int kx) {

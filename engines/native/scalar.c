@@ -11,8 +11,9 @@ typedef struct {
   const void *bias;
   const int32_t *mult;
   const ek_tap *ty, *tx;
-  ek_shape before; /* of an enlarged map that is convolved: its shape before */
-  int sum_shift;   /* the same */
+  ek_shape before;          /* of an enlarged map that is convolved: its shape before */
+  int sum_shift;            /* the same, and: */
+  int16_t *mult16, *bias16; /* (out.c) */
 } scalar_args;
 
 /* The input row (or column) that kernel place k of output place o sees, or -1: outside, or between two stamps. */
@@ -142,6 +143,15 @@ static int32_t stamp(const scalar_args *a, int o, int ky, int kx, int y, int x) 
   return (sum + (1 << a->sum_shift >> 1)) >> a->sum_shift;
 }
 
+/* (x * y + 2^14) >> 15. */
+static int32_t scaled(int32_t x, int32_t y) {
+  return (x * y + (1 << 14)) >> 15;
+}
+
+static int32_t between(int32_t a, int32_t b, float fraction) {
+  return a + scaled(b - a, ek_upconv_fraction(fraction));
+}
+
 /* Row y of the input, enlarged along x and summed over the kernel's columns. */
 static int32_t along_x(const scalar_args *a, int o, int ky, int y, int x) {
   int32_t sum = 0;
@@ -149,9 +159,9 @@ static int32_t along_x(const scalar_args *a, int o, int ky, int y, int x) {
     if (x + kx < 1 || x + kx > a->layer.out.w)
       continue;
     ek_tap t = a->tx[x + kx - 1];
-    sum += stamp(a, o, ky, kx, y, t.first) * (256 - t.weight) + stamp(a, o, ky, kx, y, t.second) * t.weight;
+    sum += between(stamp(a, o, ky, kx, y, t.first), stamp(a, o, ky, kx, y, t.second), t.fraction);
   }
-  return (sum + 512) >> 10;
+  return sum;
 }
 
 static int32_t along_y(const scalar_args *a, int o, int y, int x) {
@@ -160,10 +170,18 @@ static int32_t along_y(const scalar_args *a, int o, int y, int x) {
     if (y + ky < 1 || y + ky > a->layer.out.h)
       continue;
     ek_tap t = a->ty[y + ky - 1];
-    sum += along_x(a, o, ky, t.first, x) * (256 - t.weight) + along_x(a, o, ky, t.second, x) * t.weight;
+    sum += between(along_x(a, o, ky, t.first, x), along_x(a, o, ky, t.second, x), t.fraction);
   }
-  int right = 6 - a->sum_shift;
-  return (sum + (1 << right >> 1)) >> right;
+  return sum;
+}
+
+static int32_t saturated(int32_t x) {
+  return x > INT16_MAX ? INT16_MAX : x < INT16_MIN ? INT16_MIN : x;
+}
+
+static int8_t clipped(int32_t y, int relu) {
+  int low = relu ? 0 : -127;
+  return (int8_t)(y > 127 ? 127 : y < low ? low : y);
 }
 
 static void upconv_int8(const void *args) {
@@ -172,8 +190,7 @@ static void upconv_int8(const void *args) {
   for (int o = 0; o < a->layer.out.c; o++)
     for (int y = 0; y < a->layer.out.h; y++)
       for (int x = 0; x < a->layer.out.w; x++)
-        *out++ =
-            requantize(along_y(a, o, y, x) + ((const int32_t *)a->bias)[o], a->mult[o], a->layer.shift, a->layer.relu);
+        *out++ = clipped(scaled(saturated(along_y(a, o, y, x) + a->bias16[o]), a->mult16[o]), a->layer.relu);
 }
 
 static ek_map planar(void *data, ek_shape s) {
@@ -211,6 +228,12 @@ static int push_weighted(ek_engine *e, const ek_layer *l, const ek_layer *resize
     return ek_push(e, int8 ? weighted_int8 : weighted_fp32, a);
   a->before = resize->in;
   a->sum_shift = ek_upconv_shift(l);
+  a->mult16 = ek_pool(e, 2 * (int64_t)l->out.c);
+  a->bias16 = ek_pool(e, 2 * (int64_t)l->out.c);
+  if (!a->mult16 || !a->bias16)
+    return EK_E_MEMORY;
+  for (int o = 0; o < l->out.c; o++)
+    a->mult16[o] = ek_upconv_mult(l, o), a->bias16[o] = ek_upconv_bias(l, o);
   return add_taps(e, a, resize) ? EK_E_MEMORY : ek_push(e, upconv_int8, a);
 }
 

@@ -11,10 +11,20 @@
 typedef int16_t words __attribute__((vector_size(16)));
 typedef int32_t sums __attribute__((vector_size(32)));
 
-static inline void add_scaled(sums *s, const int16_t *p, int weight) {
-  words w;
-  memcpy(&w, p, sizeof w);
-  *s += __builtin_convertvector(w, sums) * weight;
+/* (x * y + 2^14) >> 15 of 16-bit numbers. */
+static inline void scale(words *x, const words *y) {
+  sums product = __builtin_convertvector(*x, sums) * __builtin_convertvector(*y, sums);
+  *x = __builtin_convertvector((product + (1 << 14)) >> 15, words);
+}
+
+/* Adds what lies between two points of 8 channels. */
+static inline void add_between(words *sum, const int16_t *first, const int16_t *second, const ek_tap *t) {
+  words a, b, fraction = (words){0} + (int16_t)ek_upconv_fraction(t->fraction);
+  memcpy(&a, first, sizeof a);
+  memcpy(&b, second, sizeof b);
+  b -= a;
+  scale(&b, &fraction);
+  *sum += a + b;
 }
 
 /* Rounded and shifted to the right. */
@@ -45,31 +55,30 @@ static void widen_int8(const ek_upconv *u, void *row) {
   const int16_t *stamps = u->stamps;
   for (int x = 0; x < width; x++)
     for (int ky = 0; ky < 3; ky++) {
-      sums sum = {0};
+      words sum = {0};
       for (int kx = first_place(x); kx < end_place(x, width); kx++) {
         const ek_tap *t = &u->tx[x + kx - 1];
         int place = 8 * (3 * kx + ky);
-        add_scaled(&sum, stamps + EK_STAMP * t->first + place, 256 - t->weight);
-        add_scaled(&sum, stamps + EK_STAMP * t->second + place, t->weight);
+        add_between(&sum, stamps + EK_STAMP * t->first + place, stamps + EK_STAMP * t->second + place, t);
       }
-      narrow((int16_t *)row + 8 * ((int64_t)ky * width + x), &sum, 10);
+      memcpy((int16_t *)row + 8 * ((int64_t)ky * width + x), &sum, sizeof sum);
     }
 }
 
 static void blend_int8(const ek_upconv *u, int y) {
-  int width = u->out.shape.w, height = u->out.shape.h, right = 6 - u->sum_shift;
+  int width = u->out.shape.w, height = u->out.shape.h;
   int8_t *out = (int8_t *)u->out.data + (int64_t)y * u->out.row;
   for (int x = 0; x < width; x++, out += u->out.pixel) {
-    sums sum = {0};
+    words sum = {0};
     for (int ky = first_place(y); ky < end_place(y, height); ky++) {
       const ek_tap *t = &u->ty[y + ky - 1];
       int64_t at = 8 * ((int64_t)ky * width + x);
-      add_scaled(&sum, (const int16_t *)u->rows[t->first % 4] + at, 256 - t->weight);
-      add_scaled(&sum, (const int16_t *)u->rows[t->second % 4] + at, t->weight);
+      add_between(&sum, (const int16_t *)u->rows[t->first % 4] + at, (const int16_t *)u->rows[t->second % 4] + at, t);
     }
-    sum = ((sum + (1 << right >> 1)) >> right) + *(const sums *)u->bias;
     for (int i = 0; i < 8; i++) {
-      int64_t v = ((int64_t)sum[i] * u->mult[i] + (INT64_C(1) << (u->shift - 1))) >> u->shift, low = u->relu ? 0 : -127;
+      int v = sum[i] + ((const int16_t *)u->bias)[i], low = u->relu ? 0 : -127;
+      v = v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : v;
+      v = (v * u->mult[i] + (1 << 14)) >> 15;
       out[i] = (int8_t)(v > 127 ? 127 : v < low ? low : v);
     }
   }
@@ -101,19 +110,22 @@ static int push_block(ek_engine *e, const ek_layer *l, int first, ek_upconv shar
   ek_upconv *u = ek_pool(e, sizeof *u);
   if (!weights || !bias || !mult || !u)
     return EK_E_MEMORY;
-  memcpy(bias, l->bias + 4 * (int64_t)first, 4 * (size_t)n);
-  if (int8)
-    memcpy(mult, l->mult + 4 * (int64_t)first, 4 * (size_t)n);
+  for (int i = 0; int8 && i < n; i++) {
+    ((int16_t *)mult)[i] = ek_upconv_mult(l, first + i);
+    ((int16_t *)bias)[i] = ek_upconv_bias(l, first + i);
+  }
+  if (!int8)
+    memcpy(bias, l->bias + 4 * (int64_t)first, 4 * (size_t)n);
   pack(l, first, int8, weights);
   *u = shared;
-  u->weights = weights, u->bias = bias, u->mult = (const int32_t *)mult;
+  u->weights = weights, u->bias = bias, u->mult = (const int16_t *)mult;
   u->out.data = (char *)shared.out.data + first * (int8 ? 1 : 4);
   return ek_push(e, run, u);
 }
 
 int ek_push_upconv(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_map *out, void (*run)(const void *)) {
   int int8 = e->info.precision == EK_PRECISION_INT8, bytes = int8 ? 2 : 4;
-  ek_upconv u = {.in = *in, .out = *out, .shift = l->shift, .relu = l->relu};
+  ek_upconv u = {.in = *in, .out = *out, .relu = l->relu};
   u.sum_shift = int8 ? ek_upconv_shift(l) : 0;
   u.ty = ek_resize_taps(e, in->shape.h, l->in.h);
   u.tx = ek_resize_taps(e, in->shape.w, l->in.w);
