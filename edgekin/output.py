@@ -37,6 +37,17 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}", "Choose a place you may write") from error
 
 
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Return a JSON object; raises ConfigError with the remedy where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", remedy) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no JSON object", remedy)
+    return content
+
+
 def check_output(path: Path | None, force: bool) -> None:
     """Check, before the work, that a --json file may be written.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 from edgekin.comparison.plan import Piece
 from edgekin.errors import ConfigError, EdgekinError
 from edgekin.machine import revision
-from edgekin.output import write_json
+from edgekin.output import read_object, write_json
 from edgekin.robot import robot_sha256
 from edgekin.training.run import Run, load_run
 from edgekin.training.settings import runs_under
 from edgekin.training.train import resume, train
 
 PIECES, RUNS, STATE = "pieces", "runs", "state.json"
+BEGIN_AGAIN = "Begin again with --force"
 SCHEMA = "edgekin.compare-state/1"
 
 #: (stage, share of it that is done)
@@ -49,7 +49,7 @@ class Store:
         write_json(folder / STATE, {"schema": SCHEMA, **identity})
 
     def _agree(self, identity: dict[str, Any], force: bool) -> None:
-        found = read_object(self.folder / STATE)
+        found = read_object(self.folder / STATE, BEGIN_AGAIN)
         if force:
             for part in (PIECES, RUNS):
                 shutil.rmtree(self.folder / part, ignore_errors=True)
@@ -62,7 +62,7 @@ class Store:
     def read(self, key: str) -> dict[str, Any] | None:
         """Return a finished piece, or None; one that cannot be read counts as not done."""
         try:
-            return read_object(self.folder / PIECES / f"{key}.json")
+            return read_object(self.folder / PIECES / f"{key}.json", BEGIN_AGAIN)
         except ConfigError:
             return None
 
@@ -102,17 +102,6 @@ class Store:
             return load_run(self.folder / RUNS / piece.key)
         except EdgekinError:
             return None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object; raises ConfigError where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", "Begin again with --force") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no JSON object", "Begin again with --force")
-    return content
 
 
 def given_run(model: str, path: str, robot: str, sha256: str) -> Run:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.models.body import F32, Body, Optics, sections
-from edgekin.robot.spec import RobotSpec
+from edgekin.models.robot_pictures import RobotPictures
 
 #: Multiply-accumulates that bring one ellipsoid into one picture: half axes 27, centre 9, dual quadric 18, outline 18.
 ELLIPSOID_MACS = 72
@@ -17,33 +17,12 @@ POSE_MACS = 36
 
 
 @dataclass(frozen=True)
-class BodyGraph:
+class BodyGraph(RobotPictures):
     """Soft ellipsoids on a kinematic tree: joints (J,) rad -> logits (V, H, W)."""
 
-    robot: RobotSpec  # its tree, cameras and convention; its geometry is not used
     links: NDArray[np.int32]  # (N,) the link of each ellipsoid
     optics: Optics
     parameters: F32  # flat, the layout of edgekin.models.body
-
-    @property
-    def n_joints(self) -> int:
-        """Joint angles taken."""
-        return len(self.robot.actuated)
-
-    @property
-    def n_views(self) -> int:
-        """Pictures given."""
-        return len(self.robot.cameras)
-
-    @property
-    def height(self) -> int:
-        """Of a picture, px."""
-        return self.robot.cameras[0].height
-
-    @property
-    def width(self) -> int:
-        """Of a picture, px."""
-        return self.robot.cameras[0].width
 
     def open(self, isa: str = "auto") -> Body:
         """Return it open in the C library."""

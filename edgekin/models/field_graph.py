@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekin.models.robot_pictures import RobotPictures
 from edgekin.robot.kinematics import link_poses
 from edgekin.robot.spec import Float, RobotSpec
 
@@ -47,34 +48,13 @@ class FieldShape:
 
 
 @dataclass(frozen=True)
-class FieldGraph:
+class FieldGraph(RobotPictures):
     """Density and visibility in space by a network: joints (J,) rad -> logits (V, H, W) by marching rays."""
 
-    robot: RobotSpec  # its base joints, cameras and convention
     shape: FieldShape
     frames: tuple[int, ...]  # the links whose frames see a point
     radius: float  # m, of the workspace about the last frame's origin
     weights: Mapping[str, NDArray[np.float32]]  # the torch module's, by name
-
-    @property
-    def n_joints(self) -> int:
-        """Joint angles taken."""
-        return len(self.robot.actuated)
-
-    @property
-    def n_views(self) -> int:
-        """Pictures given."""
-        return len(self.robot.cameras)
-
-    @property
-    def height(self) -> int:
-        """Of a picture, px."""
-        return self.robot.cameras[0].height
-
-    @property
-    def width(self) -> int:
-        """Of a picture, px."""
-        return self.robot.cameras[0].width
 
     def count(self) -> tuple[int, int]:
         """Return (parameters, multiply-accumulates of a frame marched plainly, if all rays meet the workspace)."""

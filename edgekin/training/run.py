@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from edgekin.errors import ConfigError
 from edgekin.machine import revision
 from edgekin.models.self_model import SelfModel, load_model
-from edgekin.output import write_json
+from edgekin.output import read_object, write_json
 from edgekin.robot import RobotSpec, load_robot, robot_sha256, save_robot
 from edgekin.robot.views import camera_code
 from edgekin.sim.dataset import Dataset, load_dataset, save_dataset
@@ -99,13 +98,7 @@ class Run:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object of a run's folder; raises ConfigError where it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", "Run: edgekin train") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no JSON object", "Run: edgekin train")
-    return content
+    return read_object(path, "Run: edgekin train")
 
 
 def create_run(config: TrainConfig, spec: RobotSpec, split: Split, model: SelfModel, name: str,

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../core/joints.h"
 #include "../core/pose.h"
 
 void ek_pose_compose_back(const double *a, const double *b, const double *dout, double *da, double *db) {
@@ -84,26 +85,13 @@ void ek_body_correct(ek_body *b) {
   }
 }
 
-static void joint_motion(const ek_joint *joint, double q, double *out) {
-  static const ek_pose identity = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
-  const double *a = joint->axis;
-  memcpy(out, identity, sizeof identity);
-  if (joint->kind == EK_JOINT_PRISMATIC) {
-    for (int r = 0; r < 3; r++)
-      out[4 * r + 3] = q * a[r];
-  } else if (joint->kind == EK_JOINT_REVOLUTE) {
-    double half[4] = {cos(q / 2), sin(q / 2) * a[0], sin(q / 2) * a[1], sin(q / 2) * a[2]};
-    ek_rotation(half, out, 4);
-  }
-}
-
 void ek_body_pose(ek_body *b, const float *q) {
   const ek_body_layout *l = &b->layout;
   memcpy(b->links[0], l->base, sizeof(ek_pose));
   for (int j = 0; j < l->n_joints; j++) {
     const ek_joint *joint = &l->joints[j];
     ek_pose local;
-    joint_motion(joint, joint->coordinate < 0 ? joint->rest : q[joint->coordinate], b->motion[j]);
+    ek_joint_motion(joint, joint->coordinate < 0 ? joint->rest : q[joint->coordinate], b->motion[j]);
     ek_pose_compose(b->corrected[j], b->motion[j], local);
     ek_pose_compose(b->links[joint->parent], local, b->links[joint->child]);
   }

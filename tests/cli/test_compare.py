@@ -13,7 +13,7 @@ from click import UsageError
 
 from edgekin.cli import cli
 from edgekin.errors import EdgekinError
-from edgekin.robot import load_robot, save_robot
+from edgekin.robot import load_robot
 
 for package in ("torch", "matplotlib", "jinja2", "onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train,report]'")
@@ -21,24 +21,7 @@ TWO = ("--models", "neurokin-frames,k3dgs")
 ROW = {"model", "psnr_db", "iou", "depth_mae_m", "parameters", "macs", "bytes", "latency_us", "train_seconds"}
 
 
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGEKIN_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def robot(tmp_path):
-    """The path of arm4 seen in 24x24 px."""
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 24 / spec.cameras[0].width
-    small = replace(view, width=24, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=view.cx * scale,
-                    cy=view.cy * scale)
-    folder = tmp_path / "robot"
-    folder.mkdir()
-    save_robot(replace(spec, cameras=(small,)), folder)
-    return str(folder)
+pytestmark = pytest.mark.usefixtures("runs")
 
 
 def edgekin(*args):

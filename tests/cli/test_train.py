@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,29 +13,12 @@ from click import UsageError
 
 from edgekin.cli import cli
 from edgekin.errors import EdgekinError
-from edgekin.robot import load_robot, save_robot
+from edgekin.robot import load_robot
 
 pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
 
-@pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGEKIN_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def robot(tmp_path):
-    """The path of arm4 seen in 24x24 px."""
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 24 / spec.cameras[0].width
-    small = replace(view, width=24, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=view.cx * scale,
-                    cy=view.cy * scale)
-    folder = tmp_path / "robot"
-    folder.mkdir()
-    save_robot(replace(spec, cameras=(small,)), folder)
-    return str(folder)
+pytestmark = pytest.mark.usefixtures("runs")
 
 
 def edgekin(*args):

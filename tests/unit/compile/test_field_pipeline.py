@@ -11,7 +11,7 @@ from edgekin.compile.onnx_export import run_onnx
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.errors import ConfigError
 from edgekin.models import PictureShape, build_model
-from edgekin.robot import load_robot
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 for package in ("onnx", "onnxruntime"):
@@ -20,10 +20,8 @@ for package in ("onnx", "onnxruntime"):
 
 @pytest.fixture(scope="module")
 def robot():
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 25 / spec.cameras[0].width
-    small = replace(view, width=25, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=12.5, cy=12.0)
-    return replace(spec, cameras=(small, replace(small, cx=9.0)))
+    spec = small_arm(25, 24)
+    return replace(spec, cameras=(*spec.cameras, replace(spec.cameras[0], cx=9.0)))
 
 
 @pytest.mark.parametrize(("size", "learn"), [("s", ("background",)), ("published", ())])

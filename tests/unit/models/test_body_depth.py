@@ -7,19 +7,16 @@ import pytest
 
 from edgekin.models import PictureShape, build_model
 from edgekin.models.body import Body
-from edgekin.robot import load_robot
 from edgekin.robot.kinematics import link_poses
 from edgekin.sim.collect import uniform_dataset
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
 
 @pytest.fixture(scope="module")
 def robot():
-    spec = load_robot("arm4")
-    view = spec.cameras[0]
-    small = replace(view, width=32, height=30, fx=view.fx * 0.32, fy=view.fy * 0.32, cx=16.0, cy=15.0)
-    return replace(spec, cameras=(small,))
+    return small_arm(32, 30)
 
 
 def fronts(spec, links, flat, q):

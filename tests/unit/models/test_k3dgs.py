@@ -1,6 +1,5 @@
 """The body model as a torch module: its first guess, its growth, its file, and what it refuses."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,18 +8,15 @@ from edgekin.errors import ConfigError
 from edgekin.models import PictureShape, build_model, default_learn, load_model, to_graph
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.registry import Batch, HasGraph, OwnTraining
-from edgekin.robot import load_robot
 from edgekin.robot.kinematics import link_poses
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
 
 @pytest.fixture(scope="module")
 def robot():
-    spec = load_robot("arm4")
-    view = spec.cameras[0]
-    small = replace(view, width=32, height=30, fx=view.fx * 0.32, fy=view.fy * 0.32, cx=16.0, cy=15.0)
-    return replace(spec, cameras=(small,))
+    return small_arm(32, 30)
 
 
 def model_of(robot, learn=(), seed=0, size="s"):

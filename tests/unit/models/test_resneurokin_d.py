@@ -16,6 +16,7 @@ from edgekin.runtime.engine import Engine, supported_isas
 from edgekin.sim.collect import uniform_dataset
 from edgekin.training.loop import Split, Trainer
 from edgekin.training.settings import TrainConfig
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
@@ -39,10 +40,7 @@ def angles(n=5):
 
 @pytest.fixture(scope="module")
 def robot():
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 0.24
-    small = replace(view, width=24, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=12.0, cy=12.0)
-    return replace(spec, cameras=(small,))
+    return small_arm(24, 24)
 
 
 @pytest.mark.parametrize("size", model_sizes("resneurokin-d"))

@@ -14,16 +14,14 @@ from edgekin.sim.collect import CollectOptions, collect, views_dataset
 from edgekin.sim.dataset import load_dataset, save_dataset
 from edgekin.sim.views import from_own_camera, seen_from
 from edgekin.training.settings import TrainConfig
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
 
 @pytest.fixture(scope="module")
 def robot():
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 0.24
-    small = replace(view, width=24, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=12.0, cy=12.0)
-    return replace(spec, cameras=(small,))
+    return small_arm(24, 24)
 
 
 def eye(camera):

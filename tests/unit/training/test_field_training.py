@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgekin.models import PictureShape, build_model
-from edgekin.robot import load_robot
 from edgekin.sim.collect import uniform_dataset
 from edgekin.training.loop import Split, Trainer
 from edgekin.training.settings import TrainConfig
 from edgekin.training.train import score_model
+from tests.small_arm import small_arm
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
@@ -19,10 +19,7 @@ STEPS = 200
 
 @pytest.fixture(scope="module")
 def split():
-    spec = load_robot("arm4")
-    view, scale = spec.cameras[0], 24 / spec.cameras[0].width
-    small = replace(view, width=24, height=24, fx=view.fx * scale, fy=view.fy * scale, cx=12.0, cy=12.0)
-    spec = replace(spec, cameras=(small,))
+    spec = small_arm(24, 24)
     return spec, Split(uniform_dataset(spec, 100, 0), uniform_dataset(spec, 8, 999))
 
 
