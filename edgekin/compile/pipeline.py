@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,9 +212,14 @@ class _Compiler:
         truth = self.test.depth
         if product.depth is None or truth is None:
             return parity
-        before = self.run.self_model.depth(self.run.own_inputs(self.test.joint_pos))
         after = product.depth(self.test.joint_pos)
-        return replace(parity, depth_mae_m=depth_mae_m(after, truth), depth_mae_fp32_m=depth_mae_m(before, truth))
+        return replace(parity, depth_mae_m=depth_mae_m(after, truth), depth_mae_fp32_m=self.depth_mae_fp32_m)
+
+    @cached_property
+    def depth_mae_fp32_m(self) -> float | None:
+        """The torch model's depth error on the test split; every product is held against it."""
+        assert self.test.depth is not None
+        return depth_mae_m(self.run.self_model.depth(self.run.own_inputs(self.test.joint_pos)), self.test.depth)
 
     def miss(self, product: Product, parity: Parity) -> str:
         """Say what misses the gate: the product itself or a file beside it; empty where nothing does."""
@@ -242,26 +247,24 @@ class _Compiler:
 
     def fp32(self) -> tuple[Product, Parity]:
         self.progress("compile FP32", 0.0)
-        if isinstance(self.graph, BodyGraph):
-            return self.gated(self.target.body(self.graph, "fp32"))
-        if isinstance(self.graph, FieldGraph):
-            return self.gated(self.target.field(self.graph, "fp32"))
-        return self.gated(self.target.fp32(self.graph))
+        return self.gated(self.uncalibrated("fp32"))
 
     def fp16(self) -> tuple[Product, Parity]:
+        return self.gated(self.uncalibrated("fp16"))
+
+    def uncalibrated(self, precision: str) -> Product:
+        """The product of a graph that needs no ranges: a decoder's in floats, that of any other at every precision."""
         if isinstance(self.graph, BodyGraph):
-            return self.gated(self.target.body(self.graph, "fp16"))
+            return self.target.body(self.graph, precision)
         if isinstance(self.graph, FieldGraph):
-            return self.gated(self.target.field(self.graph, "fp16"))
-        return self.gated(self.target.fp16(self.graph))
+            return self.target.field(self.graph, precision)
+        return self.target.fp16(self.graph) if precision == "fp16" else self.target.fp32(self.graph)
 
     def int8(self) -> tuple[tuple[Product, Parity], Calibration | None]:
         """Try the profile's method, then the others in the order of their fidelity on the calibration poses."""
-        if isinstance(self.graph, BodyGraph):  # its parameters alone are quantized: there is nothing to calibrate
+        if not isinstance(self.graph, Graph):  # parameters alone are quantized: there is nothing to calibrate
             self.progress("quantize the parameters", 0.0)
-            return self.gated(self.target.body(self.graph, "int8")), None
-        if isinstance(self.graph, FieldGraph):
-            return self.gated(self.target.field(self.graph, "int8")), None
+            return self.gated(self.uncalibrated("int8")), None
         self.progress("calibrate", 0.0)
         calibrator = self.calibrator(self.graph)
         asked = self.config.profile.method
