@@ -170,16 +170,15 @@ int ek_upconv_shift(const ek_layer *l) {
   return shift;
 }
 
-int16_t ek_upconv_mult(const ek_layer *l, int channel) {
-  int right = l->shift - 15 - ek_upconv_shift(l); /* what is left of the layer's shift */
+int16_t ek_upconv_mult(const ek_layer *l, int sum_shift, int channel) {
+  int right = l->shift - 15 - sum_shift; /* what is left of the layer's shift */
   int64_t mult = i32(l->mult + 4 * (int64_t)channel);
   int64_t m = right > 0 ? (mult + (INT64_C(1) << (right - 1))) >> right : mult << -right;
   return (int16_t)(m < INT16_MAX ? m : INT16_MAX);
 }
 
-int16_t ek_upconv_bias(const ek_layer *l, int channel) {
-  int shift = ek_upconv_shift(l);
-  int64_t b = ((int64_t)i32(l->bias + 4 * (int64_t)channel) + (1 << shift >> 1)) >> shift;
+int16_t ek_upconv_bias(const ek_layer *l, int sum_shift, int channel) {
+  int64_t b = ((int64_t)i32(l->bias + 4 * (int64_t)channel) + (1 << sum_shift >> 1)) >> sum_shift;
   return (int16_t)(b > INT16_MAX ? INT16_MAX : b < -INT16_MAX ? -INT16_MAX : b);
 }
 

@@ -84,8 +84,8 @@ static inline int ek_is_upconv(const ek_layer *resize, const ek_layer *conv) {
 /* Its INT8 arithmetic is in 16 bits (docs/formats.md): by how much the sums over the channels are shifted, and what a
  * channel is then multiplied with, in 1/2^15, and begins at. */
 int ek_upconv_shift(const ek_layer *conv);
-int16_t ek_upconv_mult(const ek_layer *conv, int channel);
-int16_t ek_upconv_bias(const ek_layer *conv, int channel);
+int16_t ek_upconv_mult(const ek_layer *conv, int sum_shift, int channel);
+int16_t ek_upconv_bias(const ek_layer *conv, int sum_shift, int channel);
 /* The fraction of a tap in 1/2^15. */
 static inline int ek_upconv_fraction(float fraction) {
   int f = (int)(fraction * 32768.0f + 0.5f);

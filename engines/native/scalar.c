@@ -233,7 +233,7 @@ static int push_weighted(ek_engine *e, const ek_layer *l, const ek_layer *resize
   if (!a->mult16 || !a->bias16)
     return EK_E_MEMORY;
   for (int o = 0; o < l->out.c; o++)
-    a->mult16[o] = ek_upconv_mult(l, o), a->bias16[o] = ek_upconv_bias(l, o);
+    a->mult16[o] = ek_upconv_mult(l, a->sum_shift, o), a->bias16[o] = ek_upconv_bias(l, a->sum_shift, o);
   return add_taps(e, a, resize) ? EK_E_MEMORY : ek_push(e, upconv_int8, a);
 }
 

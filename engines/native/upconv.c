@@ -111,8 +111,8 @@ static int push_block(ek_engine *e, const ek_layer *l, int first, ek_upconv shar
   if (!weights || !bias || !mult || !u)
     return EK_E_MEMORY;
   for (int i = 0; int8 && i < n; i++) {
-    ((int16_t *)mult)[i] = ek_upconv_mult(l, first + i);
-    ((int16_t *)bias)[i] = ek_upconv_bias(l, first + i);
+    ((int16_t *)mult)[i] = ek_upconv_mult(l, shared.sum_shift, first + i);
+    ((int16_t *)bias)[i] = ek_upconv_bias(l, shared.sum_shift, first + i);
   }
   if (!int8)
     memcpy(bias, l->bias + 4 * (int64_t)first, 4 * (size_t)n);
