@@ -8,6 +8,7 @@ CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
 BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h)
 APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+SHELL_FILES := $(wildcard jetson_setup/*.sh tests/unit/jetson/bin/*) .ci/run
 
 .PHONY: run test install install-dev apt lint unit engines-test clean
 
@@ -44,6 +45,8 @@ apt:
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELL_FILES)
+	$(BIN)/shfmt -i 2 -ci -d $(SHELL_FILES)
 	@if command -v clang-format >/dev/null; then \
 	  clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h'); \
 	else echo "clang-format not found: C formatting not checked (apt-get install clang-format)"; fi

@@ -15,7 +15,7 @@ from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
 from edgekin.robot import parse_damage
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
-from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport
+from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.ring import RingReader
 from edgekin.sim.alongside import ArmOptions, ArmProcess, ArmReport, free_ring_path
 
@@ -23,8 +23,7 @@ SCHEMA = "edgekin.bench/1"
 POLL_S = 0.1  # of the verdict, for the live line; the loop itself never waits for it
 WARMUP_S = 0.2
 STOP_TIMEOUT_S = 10.0
-#: Rise a quarter of a period early, but no earlier than it takes to run the network once before the frame comes.
-AUTO_SPIN_US, SPIN_SHARE, SPIN_MAX_US = -1.0, 0.25, 250.0
+AUTO_SPIN_US = -1.0  # runtime.loop.auto_spin_us
 
 #: Called a few times a second with the elapsed seconds and the newest verdict.
 Progress = Callable[[float, Verdict], None]
@@ -54,8 +53,7 @@ class BenchOptions:
         """
         camera_hz = self.camera_hz or self.hz
         rises_hz = max(camera_hz if self.mode == "event" else self.hz, 1.0)
-        auto_us = min(SPIN_SHARE * 1e6 / rises_hz, SPIN_MAX_US)
-        spin_us = auto_us if self.spin_us == AUTO_SPIN_US else self.spin_us
+        spin_us = auto_spin_us(rises_hz) if self.spin_us == AUTO_SPIN_US else self.spin_us
         ranges = (("--hz", self.hz, 1.0, 10_000.0), ("--camera-hz", camera_hz, 1.0, 10_000.0),
                   ("--seconds", self.seconds, 0.1, 86_400.0), ("--fifo", self.fifo_priority, 0, 99),
                   ("--spin-us", spin_us, 0.0, 0.5e6 / rises_hz))

@@ -18,6 +18,7 @@ COMMANDS = {
     "compile": "Quantize and compile a trained run into a bundle.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
+    "watch": "Run the bundle in the real-time loop beside a real arm.",
     "compare": "Train every self-model on a robot and compare them.",
     "evaluate": "Score a run or a bundle on a dataset.",
 }

@@ -18,6 +18,17 @@ from edgekin.runtime.ring import RingReader
 from edgekin.runtime.status import check
 
 MODES = {"event": int(lib.EK_MODE_EVENT), "timer": int(lib.EK_MODE_TIMER)}
+#: Rise a quarter of a period early, but no earlier than it takes to run the network once before the frame comes.
+SPIN_SHARE, SPIN_MAX_US = 0.25, 250.0
+
+
+def auto_spin_us(rises_hz: float) -> float:
+    """Return how long before a frame or deadline the loop should rise, us.
+
+    Args:
+        rises_hz: rate of the frames (event mode) or of the deadlines (timer mode).
+    """
+    return min(SPIN_SHARE * 1e6 / max(rises_hz, 1.0), SPIN_MAX_US)
 
 
 class HasHandle(Protocol):

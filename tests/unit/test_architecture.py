@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "bundle": BASE | {"robot", "runtime", "detection"},
     "sim": BASE | {"robot", "runtime"},
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
+    "watching": {"errors", "machine", "bundle", "runtime"},
     "profiling": {"errors", "machine", "bundle", "runtime"},
     "models": BASE | {"robot", "sim"},
     "training": BASE | {"robot", "sim", "models"},

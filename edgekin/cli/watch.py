@@ -1,0 +1,63 @@
+"""edgekin watch: a bundle in the real-time loop beside an arm that something else moves."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgekin.runtime.detector import Verdict
+    from edgekin.runtime.loop import LoopReport
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--ring", required=True, type=click.Path(path_type=Path),
+              help="Shared memory into which the robot's driver publishes joint angles and silhouettes.")
+@click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the frames and of the loop.")
+@click.option("--seconds", type=float, default=0.0, help="Length of the run.  [default: until stopped]")
+@click.option("--cpu", type=int, default=-2, help="Pin the loop to this CPU; -1: do not.  [default: the last CPU]")
+@click.option("--fifo", "fifo_priority", type=int, default=40, show_default=True,
+              help="SCHED_FIFO priority; 0: leave the policy.")
+@click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
+              show_default=True, help="Instruction set of the engine.")
+def command(bundle: Path, ring: Path, **options: Any) -> None:
+    """Watch an arm: run a BUNDLE on the frames of a ring and print every change of the verdict.
+
+    Waits for the ring where it does not exist yet. SIGTERM and Ctrl-C stop it clean, with the verdict unknown. Under
+    systemd (Type=notify) it says when it is ready and pings the watchdog; jetson_setup/05_service.sh makes a unit.
+    """
+    from edgekin.watching import WatchOptions, watch
+
+    wanted = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal wanted
+        wanted = True
+
+    before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        _show(watch(WatchOptions(bundle, ring, **options), _changed, lambda: wanted))
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _changed(verdict: Verdict) -> None:
+    reason = "" if verdict.reason_name == "ok" else f" ({verdict.reason_name})"
+    click.echo(f"verdict: {verdict.name}{reason} at frame {verdict.sequence}, z {verdict.z:+.1f}, "
+               f"cusum {verdict.cusum:.1f}")
+
+
+def _show(report: LoopReport | None) -> None:
+    if report is None:
+        click.echo("stopped before there was a ring; the verdict is unknown")
+        return
+    latency = report.latency
+    click.echo(f"stopped; the verdict is unknown. {latency.frames} frames in {latency.duration_s:.1f} s, "
+               f"{latency.misses.count} deadline misses, execution p50 {latency.exec.p50:.1f} us; "
+               + "; ".join(f"{name}: {answer}" for name, answer in report.permissions.items()))

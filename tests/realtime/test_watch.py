@@ -1,0 +1,120 @@
+"""edgekin watch on a real bundle and ring: waits, reports changes, tells systemd, refuses another robot's ring."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from edgekin.bundle import read_known_answers
+from edgekin.runtime.ring import RingWriter, shm_path
+from edgekin.runtime.systemd import notify
+
+
+class Watch:
+    """edgekin watch as a service would run it: output in a pipe, a notification socket."""
+
+    def __init__(self, folder, *args):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / "notify"))
+        self.heard = []
+        self.child = subprocess.Popen([sys.executable, "-m", "edgekin", "watch", *map(str, args)], text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")})
+
+    def hear(self, wanted):
+        """Collect notifications until one of them begins so."""
+        end = time.monotonic() + 60
+        while not any(line.startswith(wanted) for line in self.heard):
+            assert self.child.poll() is None, self.child.stderr.read()
+            assert time.monotonic() < end, self.heard
+            if select.select([self.socket], [], [], 0.1)[0]:
+                self.heard += self.socket.recv(4096).decode().split("\n")
+
+    def end(self):
+        self.child.send_signal(signal.SIGTERM)
+        return self.child.communicate(timeout=60)
+
+
+@pytest.fixture
+def frames(bundle):
+    """Joint angles and the mask of a frame that the bundle's model expects."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    answers = read_known_answers((bundle / "known_answers.npz").read_bytes(), "answers")
+    assert manifest["target"] == "native"
+    return answers["joint_pos"][0], answers["logits"][0] > 0
+
+
+@pytest.fixture
+def ring(frames):
+    """A function that opens the ring as a robot's driver does."""
+    opened = []
+
+    def make(model_hash=b""):
+        writer = RingWriter(shm_path("watch"), len(frames[0]), frames[1].shape, model_hash)
+        opened.append(writer)
+        return writer
+
+    yield make
+    for writer in opened:
+        writer.close()
+    shm_path("watch").unlink(missing_ok=True)
+
+
+def test_it_waits_for_the_ring_follows_the_verdict_and_stops_clean(bundle, frames, ring, tmp_path):
+    watch = Watch(tmp_path, bundle, "--ring", shm_path("watch"), "--hz", "50")
+    watch.hear("READY=1")
+    watch.hear("WATCHDOG=1")  # also without a ring
+    writer, packed = ring(), np.packbits(frames[1], axis=-1)
+    watch.hear("STATUS=unknown")
+    watch.heard.clear()
+    watch.hear("WATCHDOG=1")  # also without a frame: that is a verdict
+    end = time.monotonic() + 60
+    while not any(line.startswith("STATUS=healthy") for line in watch.heard):
+        assert time.monotonic() < end, watch.heard
+        writer.publish(frames[0], packed)
+        if select.select([watch.socket], [], [], 0.02)[0]:
+            watch.heard += watch.socket.recv(4096).decode().split("\n")
+    watch.hear("STATUS=unknown (stale)")  # the publisher is silent again
+    out, err = watch.end()
+    assert watch.child.returncode == 0, err
+    assert "verdict: healthy at frame" in out
+    assert "verdict: unknown (stale)" in out
+    assert "stopped; the verdict is unknown" in out
+
+
+def test_stopped_before_there_is_a_ring_it_says_so(bundle, tmp_path):
+    watch = Watch(tmp_path, bundle, "--ring", tmp_path / "never.ring")
+    watch.hear("READY=1")
+    out, err = watch.end()
+    assert (watch.child.returncode, err) == (0, "")
+    assert "before there was a ring" in out
+
+
+def test_another_robots_ring_and_bad_options_are_one_clear_line(bundle, ring, frames, monkeypatch):
+    from edgekin import watching
+    from edgekin.bundle import Bundle
+    from edgekin.errors import ConfigError, RuntimeFault
+    from edgekin.runtime.ring import RingReader
+
+    ring(bytes(range(32)))
+    with RingReader(shm_path("watch")) as reader:
+        watching.check_robot(Bundle(bundle, {"robot": {"name": "unnamed"}}), reader)
+        watching.check_robot(Bundle(bundle, {"robot": {"sha256": bytes(range(32)).hex()}}), reader)
+        with pytest.raises(RuntimeFault, match="the ring is of robot 000102030405"):
+            watching.check_robot(Bundle(bundle, {"robot": {"sha256": "ff" * 32}}), reader)
+    with pytest.raises(ConfigError, match="--hz is 0"):
+        watching.WatchOptions(bundle, shm_path("watch"), hz=0.0).validated()
+
+
+def test_without_a_manager_nothing_is_sent(monkeypatch, tmp_path):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    assert not notify("READY=1")
