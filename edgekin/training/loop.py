@@ -125,11 +125,11 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         return torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
 
 
-def _tail(network: nn.Module) -> Tail | None:
+def _tail(network: nn.Module, depth_weight: float) -> Tail | None:
     """The C library's side of a decoder that it can train; None: all of it is torch's."""
     from edgekin.training.tail import Tail, fits
 
-    return Tail(network) if fits(network) else None
+    return Tail(network, depth_weight=depth_weight) if fits(network) else None
 
 
 class Trainer:
@@ -164,7 +164,7 @@ class Trainer:
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
         held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
         self.held_pos, self.held_masks = split.test.inputs[held_out], split.test.masks[held_out]
-        self.tail = _tail(self.network)
+        self.tail = _tail(self.network, config.depth_weight)
         self.optimiser = _adam(self.network, config)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.progress = Progress()
@@ -217,8 +217,8 @@ class Trainer:
         if self.tail is not None:
             with self._features(self.tail.head) as features:
                 code = self.tail.head(q)
-            loss, total = self.tail.loss(code, target)
-            return loss, total + feature_penalty(features[:-1])
+            loss, total = self.tail.loss(code, target, truth)
+            return loss, total + feature_penalty(features)
         with self._features(network) as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, target)

@@ -194,33 +194,44 @@ int ek_body_learn(ek_body *body, const float *q, const uint8_t *masks, int n, co
 /* travel (n_ellipsoids): lengths of the derivatives with respect to the outlines' centres, summed since last asked. */
 int ek_body_travel(ek_body *body, float *travel);
 
-/* ---- decoder training (engines/learn): the convolutions of a compact decoder, their loss and its exact derivative
+/* ---- decoder training (engines/learn): the last layers of a compact decoder, their loss and its exact derivative
  * ------------------------------------------ */
 
-#define EK_TAIL_CONVS 4
+#define EK_TAIL_CONVS 8
 
-/* 3x3 convolutions of pad 1 with ReLU between them, then a pixel shuffle and a crop at the upper left. */
+/* A linear layer with a ReLU that spreads a code over a map, 3x3 convolutions of pad 1 with ReLU between them, then a
+ * pixel shuffle and a crop at the upper left. */
 typedef struct {
-  int32_t rows, columns, channels;     /* of the feature map that they begin with; at least 5 columns */
-  int32_t n_convs, out[EK_TAIL_CONVS]; /* outputs of each; the last has n_views * factor^2 */
+  int32_t code, rows, columns, channels; /* units of the code, a multiple of 8; map of at least 5 columns */
+  int32_t n_convs, out[EK_TAIL_CONVS];   /* outputs of each; the last has n_views * factor^2, twice that with depth */
+  int32_t residual;                      /* all but the last are pairs that add what goes into the first */
+  int32_t depth;                         /* the last one's second half is depth */
   int32_t n_views, factor, height, width;
-  int32_t isa;                       /* EK_ISA_* */
+  int32_t isa, n_threads;            /* EK_ISA_*; the results are the same for any number of threads */
   double smoothing;                  /* targets are kept this far from 0 and 1 */
   double logit_limit, feature_limit; /* beyond these a penalty on squares begins: see edgekin/training/losses.py */
   double range_weight;
   double log_squared; /* weight of log(squared error of a picture per pixel + 1e-4): what a mean of PSNRs is made of */
+  double depth_weight, depth_middle_m, depth_unit_m; /* of the mean error in m; depth at 0 and what 1 adds to it */
 } ek_tail_layout;
 
-typedef struct ek_tail ek_tail; /* not shared between threads */
+typedef struct {
+  const float *spread, *bias; /* of the linear layer: (channels, rows, columns, code) and (channels, rows, columns) */
+  const float *convs;         /* of each convolution weights (O, I, 3, 3), then bias (O) */
+  const float *code;          /* (n, code) */
+  const float *targets;       /* (n, n_views, height, width) probabilities */
+  const float *depth;         /* (n_depth, n_views, height, width) m of the first pictures, infinite off the robot */
+  int32_t n, n_depth;
+  float *dspread, *dbias, *dconvs, *dcode; /* derivatives of loss + penalty, written */
+  double loss, penalty;                    /* mean cross-entropy, nats; what else is minimised. Written */
+} ek_tail_batch;
+
+typedef struct ek_tail ek_tail; /* not shared between threads: it has its own */
 
 ek_tail *ek_tail_create(const ek_tail_layout *layout, int *status);
 void ek_tail_destroy(ek_tail *tail);
-int64_t ek_tail_n_parameters(const ek_tail *tail);
-/* parameters: of each convolution weights (O, I, 3, 3), then bias (O). features (n, channels, rows, columns), outputs
- * of a ReLU. targets (n, n_views, height, width), probabilities. loss: mean cross-entropy, nats; penalty: what is added
- * to it. Writes the derivatives of their sum; that of features is of the ReLU's outputs. */
-int ek_tail_learn(ek_tail *tail, const float *parameters, const float *features, const float *targets, int n,
-                  double *loss, double *penalty, float *dparameters, float *dfeatures);
+int64_t ek_tail_n_parameters(const ek_tail *tail); /* of the convolutions */
+int ek_tail_learn(ek_tail *tail, ek_tail_batch *batch);
 
 /* ---- profile (engines/native): where the time of an engine goes, and what this core could do
  * ------------------------------------------ */

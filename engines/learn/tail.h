@@ -1,88 +1,49 @@
-/* tail.h - the kernels of a training step, once for every instruction set: the includer defines TAIL_TARGET, TAIL(name)
- * and TAIL_FMA. Maps are (rows + 2, columns + 2, channels), channels rounded up to LANES, zero at their borders. */
+/* tail.h - how an opened tail of a decoder in training looks inside. */
+#ifndef EK_LEARN_TAIL_H
+#define EK_LEARN_TAIL_H
 
-/* out[p][o] = bias[o] + sum of in[p + tap][i] w[tap][i][o]; ReLU where asked. weights (9, in->channels, out->padded).
- */
-TAIL_TARGET static void TAIL(convolve)(const map *in, const float *weights, const float *bias, map *out, int relu) {
-  int pitch = (in->columns + 2) * in->padded;
-  for (int y = 0; y < in->rows; y++)
-    for (int x = 0; x < in->columns; x += BLOCK)
-      for (int o = 0; o < out->padded; o += LANES) {
-        /* The last block of a row overlaps the one before: the same sums twice. */
-        int at = x + BLOCK <= in->columns ? x : in->columns - BLOCK;
-        v8f sum[BLOCK];
-        for (int b = 0; b < BLOCK; b++)
-          sum[b] = bias ? *(const v8f *)(bias + o) : (v8f){0};
-        for (int tap = 0; tap < 9; tap++) {
-          const float *from = in->data + (y + tap / 3) * pitch + (at + tap % 3) * in->padded;
-          const float *w = weights + (size_t)tap * (size_t)in->channels * (size_t)out->padded + o;
-          for (int i = 0; i < in->channels; i++, w += out->padded)
-            for (int b = 0; b < BLOCK; b++)
-              sum[b] = TAIL_FMA(SPREAD(from[b * in->padded + i]), *(const v8f *)w, sum[b]);
-        }
-        float *to = out->data + ((y + 1) * (in->columns + 2) + at + 1) * out->padded + o;
-        for (int b = 0; b < BLOCK; b++)
-          *(v8f *)(to + b * out->padded) = relu ? (v8f)((v8i)sum[b] & (sum[b] > 0)) : sum[b];
-      }
-}
+#include "edgekin.h"
+#include "team.h"
 
-/* dweights[tap][i][o] += sum of in[p + tap][i] dout[p][o]; weights are padded to LANES inputs, too. */
-TAIL_TARGET static void TAIL(correlate)(const map *in, const map *dout, float *dweights) {
-  int pitch = (in->columns + 2) * in->padded;
-  for (int tap = 0; tap < 9; tap++)
-    for (int i = 0; i < in->padded; i += LANES)
-      for (int o = 0; o < dout->padded; o += LANES) {
-        v8f sum[LANES] = {{0}};
-        for (int y = 0; y < in->rows; y++) {
-          const float *x = in->data + (y + tap / 3) * pitch + tap % 3 * in->padded + i;
-          const float *g = dout->data + ((y + 1) * (in->columns + 2) + 1) * dout->padded + o;
-          for (int c = 0; c < in->columns; c++, x += in->padded, g += dout->padded)
-            for (int k = 0; k < LANES; k++)
-              sum[k] = TAIL_FMA(SPREAD(x[k]), *(const v8f *)g, sum[k]);
-        }
-        for (int k = 0; k < LANES; k++)
-          *(v8f *)(dweights + ((size_t)(tap * in->padded + i + k)) * (size_t)dout->padded + o) += sum[k];
-      }
-}
+/* EK_TAIL_PICTURES: that are spread at once. EK_TAIL_PARTS: shares of a batch and of the map, whose sums are added in
+ * this order whoever made them. */
+enum { EK_TAIL_LANES = 8, EK_TAIL_BLOCK = 5, EK_TAIL_PARTS = 8, EK_TAIL_PICTURES = 16 };
 
-/* x becomes e^x, for x in [-87, 0], to a few units of float32's last place. */
-TAIL_TARGET static inline void TAIL(power)(v8f *x) {
-  const v8f magic = SPREAD(0x1.8p23f);
-  v8f t = *x * 1.44269504f, n = (t + magic) - magic, f = t - n;
-  v8f p = SPREAD(1.5403530e-4f);
-  p = TAIL_FMA(p, f, SPREAD(1.3333558e-3f)), p = TAIL_FMA(p, f, SPREAD(9.6181291e-3f));
-  p = TAIL_FMA(p, f, SPREAD(5.5504109e-2f)), p = TAIL_FMA(p, f, SPREAD(2.4022651e-1f));
-  p = TAIL_FMA(p, f, SPREAD(6.9314718e-1f)), p = TAIL_FMA(p, f, SPREAD(1.0f));
-  *x = (v8f)((v8i)p + (__builtin_convertvector(n, v8i) << 23));
-}
+/* (rows + 2, columns + 2, padded), channels innermost and rounded up to LANES, zero at the borders. */
+typedef struct {
+  int rows, columns, channels, padded;
+  float *data;
+} ek_map;
 
-/* Loss and derivative of n logits (a multiple of LANES, at most PRODUCTS * LANES) against their targets; where inside
- * is 0 a logit counts for nothing. Returns the loss; adds to *excess the squares beyond the
- * limit, to *squared the squared errors of the probabilities; bend is half the derivative of those. */
-TAIL_TARGET static double TAIL(differ)(const ek_tail_layout *l, const float *logit, const float *target,
-                                       const float *inside, float *slope, float *bend, int n, double *excess,
-                                       double *squared) {
-  const v8f low = SPREAD((float)l->smoothing), limit = SPREAD((float)l->logit_limit);
-  const float pull = (float)(2 * l->range_weight);
-  v8f linear = {0}, product = SPREAD(1.0f), beyond = {0}, squares = {0};
-  for (int i = 0; i < n; i += LANES) {
-    v8f z = *(const v8f *)(logit + i), y = *(const v8f *)(target + i), in = *(const v8f *)(inside + i);
-    v8i positive = z > 0;
-    y = CHOOSE(y > low, y, low), y = CHOOSE(y < 1 - low, y, 1 - low);
-    v8f size = CHOOSE(positive, z, -z), e = -CHOOSE(size < 80, size, SPREAD(80.0f));
-    TAIL(power)(&e);
-    v8f share = 1 / (1 + e), p = CHOOSE(positive, share, 1 - share);
-    v8f over = CHOOSE(size > limit, size - limit, SPREAD(0.0f)) * in;
-    linear += (CHOOSE(positive, z, SPREAD(0.0f)) - z * y) * in;
-    product *= 1 + e * in;
-    beyond += over * over;
-    v8f error = (p - y) * in;
-    squares += error * error;
-    *(v8f *)(bend + i) = error * p * (1 - p);
-    *(v8f *)(slope + i) = error + pull * CHOOSE(positive, over, -over);
-  }
-  double loss = 0;
-  for (int k = 0; k < LANES; k++)
-    loss += (double)linear[k] + log((double)product[k]), *excess += (double)beyond[k], *squared += (double)squares[k];
-  return loss;
-}
+/* What one thread works in: input of each convolution but the first, and the logits. */
+typedef struct {
+  ek_map maps[EK_TAIL_CONVS + 1], slopes[EK_TAIL_CONVS + 1];
+  float *target, *bend; /* (cells of the last map without borders, padded) */
+} ek_tail_desk;
+
+/* Sums over a share of the pictures. */
+typedef struct {
+  float *dweights[EK_TAIL_CONVS], *dbias[EK_TAIL_CONVS]; /* (9, in padded, out padded), (out padded) */
+  double loss, excess, beyond, logs, depth;
+} ek_tail_sums;
+
+struct ek_tail {
+  ek_tail_layout layout;
+  int isa, n_maps, room; /* room: pictures of a batch that there is space for */
+  int64_t n_parameters;
+  ek_team *team;
+  ek_map shape[EK_TAIL_CONVS + 1]; /* without data */
+  float *forward[EK_TAIL_CONVS], *backward[EK_TAIL_CONVS], *bias[EK_TAIL_CONVS];
+  float *inside, *deep; /* (cells of the last map, padded) 1 where a logit, or a depth, stands in the picture */
+  int64_t *pixel;       /* the same: where, 0 where neither does */
+  ek_tail_desk desks[EK_TEAM_MAX];
+  ek_tail_sums sums[EK_TAIL_PARTS];
+  ek_map *first, *dfirst; /* (room) the map that the code is spread over, of every picture, and its slopes */
+  float *rows, *columns;  /* the codes, (room, code) and (code, room) */
+  float *dcode;           /* (PARTS, room, code) */
+};
+
+/* step.c: everything of a batch but the parameters' order. */
+void ek_tail_sweep(ek_tail *tail, ek_tail_batch *batch);
+
+#endif
