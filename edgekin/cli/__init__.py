@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "watch": "Run the bundle in the real-time loop beside a real arm.",
     "compare": "Train every self-model on a robot and compare them.",
+    "estimate": "Estimate a bundle's frame on a device that is not at hand.",
     "doctor": "Say what this machine can run, what is missing, and the remedy.",
     "evaluate": "Score a run or a bundle on a dataset.",
 }

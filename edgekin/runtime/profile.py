@@ -93,7 +93,7 @@ def profile_engine(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.u
     """
     if len(joint_pos) == 0 or len(joint_pos) != len(packed) or ticks < 1:
         raise RuntimeFault(f"cannot profile {len(joint_pos)} poses with {len(packed)} masks for {ticks} ticks")
-    raw = [_raw_layer(engine, i) for i in range(engine.info.n_layers)]
+    raw = raw_layers(engine)
     roofline = measure_roofline(engine.info.isa, engine.info.precision, sum(r.weight_bytes for r in raw), budget_s)
     nanoseconds = np.concatenate([_profile(engine, q, mask, ticks) for q, mask in zip(joint_pos, packed, strict=True)])
     frame_us = _frame_us(engine, joint_pos, packed, ticks)
@@ -108,10 +108,12 @@ def profile_engine(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.u
                    (*layers, _scoring(engine, (p50[-1], p99[-1], total), roofline)), frame_us, roofline)
 
 
-def _raw_layer(engine: Engine, index: int) -> Any:
-    raw = ffi.new("ek_layer_info *")
-    check(lib.ek_engine_layer(engine.handle, index, raw), f"cannot describe layer {index}")
-    return raw
+def raw_layers(engine: Engine) -> list[Any]:
+    """Return the `ek_layer_info` of every layer of an open engine."""
+    found = [ffi.new("ek_layer_info *") for _ in range(engine.info.n_layers)]
+    for index, raw in enumerate(found):
+        check(lib.ek_engine_layer(engine.handle, index, raw), f"cannot describe layer {index}")
+    return found
 
 
 def _profile(engine: Engine, q: NDArray[Any], mask: NDArray[np.uint8], ticks: int) -> NDArray[np.int32]:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "sim": BASE | {"robot", "runtime"},
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
     "watching": {"errors", "machine", "bundle", "runtime"},
+    "estimation": BASE | {"bundle", "runtime", "models"},
     "doctor": {"machine", "runtime"},
     "profiling": {"errors", "machine", "bundle", "runtime"},
     "models": BASE | {"robot", "sim"},
