@@ -115,8 +115,8 @@ def load_device(key: str, mode: str = "", clocks: dict[str, float] | None = None
     for name, value in values.items():
         if not 1 <= value <= 1e5:
             raise ConfigError(f"{name} is {value:g}, expected 1 to 100000", "Correct it")
-    gpu, none = content["gpus"][entry["gpu"]], {"macs": {}, "read_gb_s": [0, 0], "source": "none"}
-    cpu = content["cpus"][entry["cpu"]] if entry["cpu"] else none
+    none: dict[str, Any] = {"macs": {}, "read_gb_s": [0, 0], "source": "none"}
+    gpu, cpu = content["gpus"][entry["gpu"]], content["cpus"][entry["cpu"]] if entry["cpu"] else none
     return Device(
         key, entry["name"], mode + (" with other clocks" if clocks else ""), Clocks(**values), entry["sms"],
         int((entry["l2_mb"] or 0) * 2**20), entry["memory_bits"], gpu["tensor"], gpu["cuda"], cpu["macs"],
