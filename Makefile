@@ -30,7 +30,7 @@ $(VENV)/installed: $(VENV)/bin/python $(BUILD)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/bin/python $(BUILD)
-	$(BIN)/pip install --quiet -e '.[train,report,dev]' -c $(CONSTRAINTS)
+	$(BIN)/pip install --quiet -e '.[train,report,rtx,dev]' -c $(CONSTRAINTS)
 	touch $@ $(VENV)/installed
 
 # Debian packages that some tests need: installed where that is allowed, otherwise those tests skip and say what to install.

@@ -28,6 +28,10 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "model.ekw"
 ONNX = "model.onnx"
+#: FP16 body and FP16 scales at opset 19, for strongly typed TensorRT (10 and later).
+STRONG = "model.strong.onnx"
+#: Built ahead of time for GPUs that may be elsewhere; PLAN.json beside it says for which.
+PLAN = "model.plan"
 DETECTOR = "detector.json"
 KNOWN_ANSWERS = "known_answers.npz"
 #: The body model beside a decoder, and its known answers.
@@ -37,6 +41,8 @@ BODY, BODY_ANSWERS = "body.ekw", "body_answers.npz"
 REQUIRED = {
     "native": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
     "onnx": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+    "tensorrt": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+    "tensorrt-rtx": (ONNX, PLAN, f"{PLAN}.json", KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
 }
 
 #: Caps before anything is read: far beyond any honest bundle, far below what would hurt the machine.
@@ -58,7 +64,7 @@ class Bundle:
 
     @property
     def target(self) -> str:
-        """What runs it: native or onnx."""
+        """What runs it: a key of REQUIRED."""
         return str(self.manifest["target"])
 
     @property

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
     from rich.table import Table
 
     from edgekin.compile.pipeline import CompileConfig, CompileResult
@@ -17,9 +20,13 @@ if TYPE_CHECKING:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--int8", "precision", flag_value="int8", help="Symmetric int8 after calibration (the default).")
 @click.option("--fp32", "precision", flag_value="fp32", help="No quantization.")
-@click.option("--fp16", "precision", flag_value="fp16", help="FP16 body; target onnx only.")
-@click.option("--target", type=click.Choice(["native", "onnx"]), default="native", show_default=True,
-              help="native: the C engines; onnx: files for ONNX Runtime and TensorRT.")
+@click.option("--fp16", "precision", flag_value="fp16", help="FP16 body; not for target native.")
+@click.option("--target", type=click.Choice(["auto", "native", "onnx", "tensorrt", "tensorrt-rtx"]), default="native",
+              show_default=True, help="native: the C engines; onnx: files for ONNX Runtime; tensorrt: a plan for this "
+              "machine's GPU; tensorrt-rtx: a plan for GPUs that need not be here; auto: the best that is there.")
+@click.option("--sm", metavar="LIST", help="Compute capabilities for tensorrt-rtx.  [default: 86,89,120]")
+@click.option("--builds", type=int, default=1, show_default=True, help="Plans to build; the fastest is kept.")
+@click.option("--no-plan", is_flag=True, help="Without the plan: it is built on the device, of the bundle.")
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="YAML",
               help="Calibration profile; calibration/default.yaml shows the defaults.")
 @click.option("--calibration-method", type=click.Choice(["minmax", "percentile", "mse", "entropy", "auto"]),
@@ -42,14 +49,18 @@ def command(run: Path | None, json_path: Path | None, calibration: Path | None, 
     """Quantize and compile a trained RUN (by default the latest) into a bundle.
 
     The bundle holds the weights, the ONNX, the detector's thresholds and known answers, and is held against the FP32
-    torch model before it is written. INT8 is measured beside FP32: the slower one is never written silently.
+    torch model before it is written. INT8 is measured beside FP32 (a plan beside FP16): the slower one is never written
+    silently. Where RUN is a bundle, its plan is built for this machine, beside it.
     """
+    from edgekin.bundle import MANIFEST
     from edgekin.compile.pipeline import compile_run
     from edgekin.output import check_output, write_json
     from edgekin.training.run import latest_run, load_run
 
     config = _config(calibration, calibration_method, samples, options)
     check_output(json_path, config.force)
+    if run is not None and (run / MANIFEST).is_file():
+        return _plan_of(run, config, json_path)
     trained = load_run(run if run is not None else latest_run())
     with _Stages() as stages:
         result = compile_run(trained, config, stages)
@@ -62,15 +73,43 @@ def _config(calibration: Path | None, method: str | None, samples: int | None,
             options: dict[str, Any]) -> CompileConfig:
     from edgekin.compile.detector import DetectorPlan
     from edgekin.compile.pipeline import CompileConfig
+    from edgekin.compile.tensorrt.maker import PlanOptions
     from edgekin.quantization.calibrate import with_overrides
     from edgekin.quantization.profile import CalibrationProfile, load_profile
 
     profile = load_profile(calibration) if calibration else CalibrationProfile()
     plan = DetectorPlan(options.pop("camera_hz"), options.pop("healthy_seconds"))
-    values = {**options, "precision": options["precision"] or "int8", "max_psnr_loss_db": options["max_psnr_loss"],
-              "body_model": not options["no_body_model"]}
+    build = PlanOptions(_capabilities(options.pop("sm")), options.pop("builds"), not options.pop("no_plan"))
+    values = {**options, "plan": build, "precision": options["precision"] or "int8",
+              "max_psnr_loss_db": options["max_psnr_loss"], "body_model": not options["no_body_model"]}
     del values["max_psnr_loss"], values["no_body_model"]
     return CompileConfig(profile=with_overrides(profile, method, samples), detector=plan, **values).validated()
+
+
+def _capabilities(text: str | None) -> tuple[int, ...]:
+    """86,120 -> (86, 120)."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of compute capabilities, expected e.g. 86,120",
+                                 param_hint="--sm") from None
+
+
+def _plan_of(bundle: Path, config: CompileConfig, json_path: Path | None) -> None:
+    """Build the plan of a bundle."""
+    from rich.console import Console
+
+    from edgekin.compile.tensorrt.of_bundle import build_for_bundle
+    from edgekin.output import write_json
+
+    with _Stages() as stages:
+        stages("build the plan", 0.0)
+        result = build_for_bundle(bundle, config.target, config.plan, config.force)
+    if json_path is not None:
+        write_json(json_path, result.to_json())
+    console = Console(soft_wrap=True, highlight=False)
+    _show_plan(console, result.plan.sidecar(result.path.name))
+    console.print(f"held against {result.checked}\nplan: {result.path}")
 
 
 class _Stages:
@@ -106,24 +145,46 @@ def _show(result: CompileResult) -> None:
     if result.body is not None:
         console.print(f"body model: {result.body.product.weight_bytes:,} bytes, {result.body.n_ellipsoids} ellipsoids, "
                       f"{result.body.parity.psnr_db:.2f} dB")
+    if result.plan is not None:
+        _show_plan(console, result.plan.sidecar)
+    if result.chosen:
+        console.print(result.chosen, highlight=False)
     if result.note:
-        console.print(f"[bold red]{result.note}[/]")
+        console.print(result.note, style="" if result.precision == result.asked else "bold red")
     console.print(f"bundle: {result.bundle}", highlight=False)
+
+
+def _show_plan(console: Console, plan: Mapping[str, Any]) -> None:
+    """What was built, for what, and the layers that did not get the precision that they were asked for."""
+    place, layers = plan["place"], plan["layers"]
+    mode = f", power mode {place['power_mode']}" if place["power_mode"] else ""
+    asked = [layer for layer in layers if layer["asked"] == plan["precision"]]
+    kept = sum(layer["asked"] == layer["got"] for layer in asked)
+    console.print(f"plan: {place['target']} {place['version']}, SM {', '.join(map(str, place['sms']))}{mode}, "
+                  f"{plan['typing']}ly typed; {kept} of {len(asked)} {plan['precision']} layers got it, the other "
+                  f"{len(layers) - len(asked)} of {len(layers)} were not asked to", highlight=False)
+    for layer in layers:
+        if layer["got"] != layer["asked"]:
+            console.print(f"  {layer['name']} was asked for {layer['asked']}, got {layer['got']}", style="yellow")
+    for name, reason in plan["dropped"].items():
+        console.print(f"  {name} would not build in int8 and is fp16: {reason}", style="yellow", highlight=False)
 
 
 def _table(result: CompileResult) -> Table:
     from rich.table import Table
 
-    rows = [("fp32", result.weight_bytes_fp32, result.parity_fp32)]
-    if result.precision != "fp32":
-        rows.append((result.precision, result.weight_bytes, result.parity))
+    rows = {"fp32": (result.weight_bytes_fp32, result.parity_fp32)}
+    if result.rival is not None:
+        rows[result.rival[0].precision] = (result.rival[0].weight_bytes, result.rival[1])
+    rows[result.precision] = (result.weight_bytes, result.parity)
     table = Table(title=f"{result.bundle.name}, target {result.target}; us a frame at batch 1; loss, IoU and largest "
                         "error of a probability against torch")
     for heading in ("", "bytes", "p50 us", "p99 us", "PSNR dB", "loss dB", "IoU", "error"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, size, parity in rows:
-        time = result.latency[name]
+    for name, (size, parity) in rows.items():
+        time = result.latency.get(name)
         mark = " *" if name == result.precision else ""
-        table.add_row(name + mark, f"{size:,}", f"{time.p50_us:.0f}", f"{time.p99_us:.0f}", f"{parity.psnr_db:.3f}",
+        times = (f"{time.p50_us:.0f}", f"{time.p99_us:.0f}") if time is not None else ("-", "-")
+        table.add_row(name + mark, f"{size:,}", *times, f"{parity.psnr_db:.3f}",
                       f"{parity.psnr_loss_db:+.4f}", f"{parity.iou_vs_fp32:.4f}", f"{parity.max_abs_error:.4f}")
     return table

@@ -78,6 +78,7 @@ class NativeTarget:
     """The C engines of engines/native."""
 
     name = "native"
+    rival = "fp32"
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Compile a body model; precision int8 is that of its parameters."""

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.bundle import ONNX, known_answers_bytes
+from edgekin.bundle import ONNX, STRONG, known_answers_bytes
 from edgekin.compile.field_onnx import export_field
 from edgekin.compile.onnx_export import DEPTH, INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Product
@@ -16,9 +16,6 @@ from edgekin.models.body_graph import BodyGraph
 from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import Graph
 from edgekin.quantization.profile import Calibration
-
-#: FP16 body and FP16 scales at opset 19, for strongly typed TensorRT (10 and later).
-STRONG = "model.strong.onnx"
 
 #: Share of the largest logit by which another runtime may differ: summation order; 11 bits of mantissa; int8 steps.
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
@@ -36,23 +33,25 @@ def open_frame(model: bytes) -> Frame:
     return frame
 
 
+def answers(model: bytes, precision: str, poses: Float) -> bytes:
+    """Return the content of known_answers.npz: what ONNX Runtime gives, and how far another runtime may be off."""
+    logits = run_onnx(model, poses)
+    tolerance = TOLERANCE[precision] * max(1.0, float(np.abs(logits).max()))
+    return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
+
+
 class OnnxTarget:
     """Files for other runtimes, checked here in ONNX Runtime."""
 
     name = "onnx"
+    rival = ""
 
     def _product(self, graph: Graph | FieldGraph, precision: str, files: dict[str, bytes]) -> Product:
         model = files[ONNX]
-
-        def answers(poses: Float) -> bytes:
-            logits = run_onnx(model, poses)
-            tolerance = TOLERANCE[precision] * max(1.0, float(np.abs(logits).max()))
-            return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
-
         beside = {name: partial(run_onnx, other) for name, other in files.items() if name != ONNX}
         depth = partial(run_onnx, model, output=DEPTH) if isinstance(graph, Graph) and graph.depth else None
-        return Product(precision, files, ONNX, partial(run_onnx, model), answers, partial(open_frame, model), beside,
-                       depth)
+        return Product(precision, files, ONNX, partial(run_onnx, model), partial(answers, model, precision),
+                       partial(open_frame, model), beside, depth)
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Raise ConfigError: ONNX has no operator that draws ellipsoids."""

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.bundle import BODY, BODY_ANSWERS, DETECTOR
+from edgekin.compile.auto import choose
 from edgekin.compile.body import BodyPart, body_beside, own_body
 from edgekin.compile.detector import DetectorPlan, calibrate_detector
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
-from edgekin.compile.product import Product, Target
-from edgekin.compile.publish import new_bundle, robot_entry
+from edgekin.compile.product import PlanPart, Product, Target
+from edgekin.compile.publish import new_bundle, robot_entry, write_cache
+from edgekin.compile.tensorrt.maker import PlanOptions
+from edgekin.compile.tensorrt.plan import cache_folder
+from edgekin.compile.tensorrt.target import PlanTarget
 from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
@@ -38,13 +42,22 @@ if TYPE_CHECKING:
 FIELD_SAMPLES = 32
 
 PRECISIONS = ("fp32", "fp16", "int8")
-TARGETS: dict[str, Callable[[], Target]] = {"native": NativeTarget, "onnx": OnnxTarget}
+PLANNED = ("tensorrt", "tensorrt-rtx")  # targets that build a plan for a GPU
+TARGETS: dict[str, Callable[[PlanOptions], Target]] = {
+    "native": lambda _: NativeTarget(), "onnx": lambda _: OnnxTarget(),
+    **{name: partial(PlanTarget, name) for name in PLANNED},
+}
+#: The best target that is there: edgekin.compile.auto.
+AUTO_TARGET = "auto"
 
 #: Poses whose logits every load must reproduce.
 KNOWN_ANSWERS_COUNT = 16
 
 #: The mean depth error may grow by so much: a step of int8 is a few millimetres, and their errors average out.
 MAX_DEPTH_LOSS_M = 0.002
+
+#: Of a plan's silhouettes with those of ONNX Runtime on the same file: what differs is rounding at the outline.
+SAME_IOU = 0.97
 
 #: Test samples for the ONNX beside a native bundle; ONNX Runtime takes milliseconds a frame for the larger sizes.
 _BESIDE_SAMPLES = 256
@@ -55,7 +68,7 @@ class CompileConfig:
     """What to compile, and what it must hold."""
 
     precision: str = "int8"  # fp32 | fp16 | int8
-    target: str = "native"  # a key of TARGETS
+    target: str = "native"  # a key of TARGETS, or AUTO_TARGET
     profile: CalibrationProfile = field(default_factory=CalibrationProfile)
     max_psnr_loss_db: float = 0.1  # the parity gate
     out: Path | None = None  # the bundle's folder; by default <run>/bundle-<precision>
@@ -63,11 +76,12 @@ class CompileConfig:
     body_model: bool = True  # take in the body model that the decoder was distilled from
     force_int8: bool = False  # ship INT8 even where FP32 is faster here
     detector: DetectorPlan = field(default_factory=DetectorPlan)
+    plan: PlanOptions = field(default_factory=PlanOptions)
     seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
 
     def validated(self) -> CompileConfig:
         """Return the config itself; raises ConfigError where it cannot be used."""
-        if self.precision not in PRECISIONS or self.target not in TARGETS:
+        if self.precision not in PRECISIONS or self.target not in (*TARGETS, AUTO_TARGET):
             raise ConfigError(f"cannot compile precision {self.precision!r} for target {self.target!r}",
                               f"Use one of {', '.join(PRECISIONS)} and one of {', '.join(TARGETS)}")
         if self.precision == "fp16" and self.target == "native":
@@ -75,6 +89,10 @@ class CompileConfig:
                               "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
         if not self.max_psnr_loss_db >= 0.0:
             raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
+        if self.target not in (*PLANNED, AUTO_TARGET) and self.plan != PlanOptions():
+            raise ConfigError(f"target {self.target} builds no plan, so --sm, --builds and --no-plan say nothing",
+                              f"Use them with --target {' or '.join(PLANNED)}")
+        self.plan.validated()
         self.detector.validated()
         self.profile.validated()
         return self
@@ -95,9 +113,12 @@ class CompileResult:
     body: BodyPart | None  # the body model beside the decoder
     latency: dict[str, Latency]  # precision -> time of one frame here
     calibration: Calibration | None
-    note: str  # why another precision was published than asked for; empty where it was not
+    note: str  # why this precision was published; empty where it was asked for and nothing else was tried
     revision: str
     seed: int
+    rival: tuple[Product, Parity] | None = None  # what INT8 was held against, where it is not FP32
+    plan: PlanPart | None = None  # of the product
+    chosen: str = ""  # why this target; empty where it was asked for
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `--json`, schema edgekin.compile/1."""
@@ -112,7 +133,15 @@ class CompileResult:
             "frame_us": {name: asdict(latency) for name, latency in self.latency.items()},
             "calibration_method": self.calibration.method if self.calibration else None,
             "machine": describe(),
-        }
+        } | self._planned()
+
+    def _planned(self) -> dict[str, Any]:
+        """What only targets that build plans have."""
+        if self.plan is None:
+            return {"chosen": self.chosen} if self.chosen else {}
+        rival = {"rival": {"precision": self.rival[0].precision, "bytes": self.rival[0].weight_bytes,
+                           "psnr_db": self.rival[1].psnr_db, "parity": self.rival[1].core()}} if self.rival else {}
+        return {"chosen": self.chosen, "plan": dict(self.plan.sidecar)} | rival
 
 
 #: Called with the stage at work and the share of it that is done.
@@ -157,8 +186,9 @@ class _Compiler:
     """One compilation: the stages in order, and what they share."""
 
     def __init__(self, run: Run, config: CompileConfig, progress: Progress) -> None:
-        self.run, self.config, self.progress = run, config, progress
-        self.target = TARGETS[config.target]()
+        target, self.chosen = (choose(run, config.precision) if config.target == AUTO_TARGET else (config.target, ""))
+        self.run, self.config, self.progress = run, replace(config, target=target).validated(), progress
+        self.target = TARGETS[target](config.plan)
 
     def compile(self) -> CompileResult:
         config = self.config
@@ -166,27 +196,30 @@ class _Compiler:
         with new_bundle(out, config.force):  # an output that cannot be written fails here, before the work
             pass
         self.prepare()
-        reference = self.fp32()
-        chosen, calibration = reference, None
+        reference = rival = self.fp32()
+        chosen, calibration, note = reference, None, ""
         if config.precision == "int8":
             chosen, calibration = self.int8()
+            rival = self.rival(reference)
         elif config.precision == "fp16":
             chosen = self.fp16()
         body = body_beside(self.run, config.max_psnr_loss_db) if config.body_model else None
-        latency = self.time({p[0].precision: p[0] for p in (reference, chosen)})
-        note = self.slower(latency)
-        if note:
-            chosen, calibration, out = reference, None, self.out("fp32")
+        latency = self.time({p[0].precision: p[0] for p in (reference, rival, chosen)})
+        if chosen[0].precision == "int8":
+            kept, note = self.verdict(chosen, rival, latency)
+            if not kept:
+                chosen, calibration, out = rival, None, self.out(rival[0].precision)
         result = CompileResult(
             out, self.target.name, config.precision, chosen[0].precision, chosen[0].weight_bytes,
             reference[0].weight_bytes, chosen[1], reference[1], body, latency, calibration, note, revision(),
-            config.seed)
+            config.seed, rival if rival is not reference else None, chosen[0].plan, self.chosen)
         self.publish(chosen[0], result)
         return result
 
     def out(self, precision: str) -> Path:
         """The bundle's folder."""
-        return self.config.out or Path(self.run.path) / f"bundle-{precision}"
+        kind = f"{self.target.name}-" if self.target.name in PLANNED else ""
+        return self.config.out or Path(self.run.path) / f"bundle-{kind}{precision}"
 
     def prepare(self) -> None:
         """The graph, the torch model's predictions on the test split, and the calibration poses."""
@@ -233,7 +266,19 @@ class _Compiler:
             beside = compare(self.expected[:n], predict(self.test.joint_pos[:n]), self.masks[:n])
             if not beside.psnr_loss_db <= limit:
                 return f"{name} at {product.precision} loses {beside.psnr_loss_db:.3f} dB"
-        return ""
+        return self.plan_miss(product)
+
+    def plan_miss(self, product: Product) -> str:
+        """Say by how much a plan on this GPU differs from its ONNX in ONNX Runtime; empty where it does not."""
+        if product.plan is None or product.plan.predict is None:
+            return ""
+        self.progress("hold the plan against ONNX Runtime", 0.0)
+        q = self.test.joint_pos
+        same = compare(product.predict(q), product.plan.predict(q), self.masks)
+        if abs(same.psnr_loss_db) <= self.config.max_psnr_loss_db and same.iou_vs_fp32 >= SAME_IOU:
+            return ""
+        return (f"the plan of {self.target.name} at {product.precision} is not its ONNX (IoU with ONNX Runtime "
+                f"{same.iou_vs_fp32:.4f}, expected {SAME_IOU}); it loses {same.psnr_loss_db:.3f} dB")
 
     def gated(self, product: Product) -> tuple[Product, Parity]:
         """Return the product with its parity; raises GateMissed beyond the limit."""
@@ -298,25 +343,43 @@ class _Compiler:
         yield asked
         yield from (method for method in (*calibrator.ranked(), AUTO) if method != asked)
 
+    def rival(self, reference: tuple[Product, Parity]) -> tuple[Product, Parity]:
+        """Return what INT8 is held against: FP16 where the target says so and FP16 holds the gate, else FP32."""
+        if self.target.rival != "fp16":
+            return reference
+        self.progress("compile FP16", 0.0)
+        try:
+            return self.fp16()
+        except GateMissed:
+            return reference
+
     def time(self, products: dict[str, Product]) -> dict[str, Latency]:
+        """Time the products in turn; nothing where one of them cannot run on this machine."""
         self.progress("time a frame", 0.0)
         n = min(64, len(self.test))
-        frames = [product.open_frame() for product in products.values()]
+        frames = [product.open_frame() for product in products.values() if product.open_frame is not None]
+        if len(frames) < len(products):
+            return {}
         latencies = interleaved(frames, self.test.joint_pos[:n], self.test.packed[:n])
         return dict(zip(products, latencies, strict=True))
 
-    def slower(self, latency: dict[str, Latency]) -> str:
-        """Say that INT8 is slower than FP32 here; empty where it is not, was not asked, or is wanted anyway.
-
-        Only the native target decides by this machine's time: an ONNX bundle runs elsewhere.
-        """
-        if "int8" not in latency or self.target.name != "native" or self.config.force_int8:
-            return ""
-        int8, fp32 = latency["int8"].p50_us, latency["fp32"].p50_us
-        if int8 <= SLOWER * fp32:
-            return ""
-        return (f"INT8 is slower than FP32 on this machine ({int8:.0f} us a frame against {fp32:.0f}): "
-                "the FP32 bundle was written; --force-int8 writes INT8 all the same")
+    def verdict(self, int8: tuple[Product, Parity], rival: tuple[Product, Parity],
+                latency: dict[str, Latency]) -> tuple[bool, str]:
+        """Say whether INT8 is kept against its rival, and why; both hold the gate. An ONNX bundle runs elsewhere."""
+        if not self.target.rival or self.config.force_int8:
+            return True, ""
+        name = rival[0].precision.upper()
+        if not latency:
+            return True, (f"INT8 is kept for its size, {int8[0].weight_bytes:,} bytes against {name}'s "
+                          f"{rival[0].weight_bytes:,}: no GPU is here to time them on")
+        ours, its = latency["int8"].p50_us, latency[rival[0].precision].p50_us
+        if ours > SLOWER * its:
+            return False, (f"INT8 is slower than {name} on this machine ({ours:.0f} us a frame against {its:.0f}): "
+                           f"the {name} bundle was written; --force-int8 writes INT8 all the same")
+        if int8[0].plan is None:
+            return True, ""
+        return True, (f"INT8 is kept: {ours:.0f} us a frame against {name}'s {its:.0f}, "
+                      f"{int8[1].psnr_loss_db:.3f} dB lost against {rival[1].psnr_loss_db:.3f}")
 
     def publish(self, product: Product, result: CompileResult) -> None:
         """Write the whole bundle beside its place, then move it there."""
@@ -339,6 +402,8 @@ class _Compiler:
             bundle.robot(run.robot)
             self.progress("write the bundle", 0.0)
             bundle.publish(self.manifest(product, result))
+        if product.plan is not None and product.plan.cache:
+            write_cache(cache_folder(result.bundle), product.plan.cache)
 
     def manifest(self, product: Product, result: CompileResult) -> dict[str, Any]:
         """Everything that the manifest says besides its file list."""
@@ -358,7 +423,7 @@ class _Compiler:
             "parity": asdict(result.parity), "parity_fp32": asdict(result.parity_fp32),
             "frame_us": {name: asdict(latency) for name, latency in result.latency.items()},
             "weights": {"file": product.main, "bytes": result.weight_bytes, "bytes_fp32": result.weight_bytes_fp32},
-            "note": result.note,
+            "note": result.note, "plan": dict(product.plan.sidecar) if product.plan is not None else None,
             "provenance": {"run": str(run.path), "run_config": run.config, "revision": result.revision,
                            "seed": config.seed, "machine": describe()},
             "config": settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,15 @@ Frame = Callable[[Float, NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True)
+class PlanPart:
+    """What a product has of a plan for a GPU."""
+
+    sidecar: Mapping[str, Any]  # docs/formats.md, "Plan"
+    cache: Mapping[str, bytes]  # files for the folder beside the bundle: they are this machine's alone
+    predict: Callable[[Float], Logits] | None  # the plan on the GPU that is here, where it runs on it
+
+
+@dataclass(frozen=True)
 class Product:
     """A decoder compiled for a target at a precision."""
 
@@ -30,20 +39,23 @@ class Product:
     main: str  # the file that holds the weights
     predict: Callable[[Float], Logits]  # (N, J) rad -> (N, V, H, W)
     known_answers: Callable[[Float], bytes]  # (K, J) rad -> content of known_answers.npz
-    open_frame: Callable[[], Frame]  # opens it for timing, batch 1
+    open_frame: Callable[[], Frame] | None  # opens it for timing, batch 1; None where it cannot run on this machine
     beside: Mapping[str, Callable[[Float], Logits]]  # other files that the parity gate must see: name -> predict
     depth: Callable[[Float], Logits] | None = None  # (N, J) rad -> (N, V, H, W) m, where the network has a depth head
+    plan: PlanPart | None = None  # where the target builds one
 
     @property
     def weight_bytes(self) -> int:
         """Size of the file that holds the weights."""
-        return len(self.files[self.main])
+        files = self.files if self.main in self.files or self.plan is None else self.plan.cache
+        return len(files[self.main])
 
 
 class Target(Protocol):
-    """One backend per file: edgekin.compile.native, edgekin.compile.onnx_target."""
+    """One backend per file: edgekin.compile.native, .onnx_target, .tensorrt.target."""
 
     name: str
+    rival: str  # precision that INT8 must be no slower than to be shipped; empty: INT8 is shipped untimed
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Compile a body model at fp32 or int8; raises ConfigError where the target has none."""

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from edgekin.bundle import KNOWN_ANSWERS, WEIGHTS, check_known_answers, write_manifest
 from edgekin.compile.product import Float, Product
 from edgekin.errors import BundleError
+from edgekin.output import write_atomic
 from edgekin.quantization.profile import Calibration
 from edgekin.robot import RobotSpec, robot_sha256, save_robot
 
@@ -99,6 +100,20 @@ def new_bundle(out: Path, force: bool) -> Iterator[NewBundle]:
                           "Free disk space or name another --out") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_cache(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write what belongs to this machine alone into the folder beside a bundle, each file whole; others stay.
+
+    Raises:
+        BundleError: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_atomic(folder / name, data)
+    except OSError as error:
+        raise BundleError(f"cannot write {folder}: {error.strerror}", "Free disk space or copy the bundle") from error
 
 
 def robot_entry(robot: RobotSpec) -> dict[str, Any]:

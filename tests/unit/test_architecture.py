@@ -7,13 +7,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "edgekin"
 
-BASE = {"errors", "config", "machine", "output", "_ek", "__version__"}
+BASE = {"errors", "config", "machine", "gpu", "output", "_ek", "__version__"}
 #: room -> the rooms it may import (besides itself).
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
     "output": {"errors"},
     "machine": {"errors", "__version__"},
+    "gpu": {"errors"},
     "robot": BASE,
     "runtime": BASE,
     "detection": BASE | {"runtime"},
@@ -38,6 +39,8 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
     "pycuda",
     "matplotlib",
     "PIL",
