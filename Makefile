@@ -6,7 +6,7 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
-BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h)
+BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h engines/*/*.cu*)
 APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
 SHELL_FILES := $(wildcard jetson_setup/*.sh tests/unit/jetson/bin/*) .ci/run
 
@@ -48,7 +48,7 @@ lint: install-dev
 	$(BIN)/shellcheck $(SHELL_FILES)
 	$(BIN)/shfmt -i 2 -ci -d $(SHELL_FILES)
 	@if command -v clang-format >/dev/null; then \
-	  clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h'); \
+	  clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh'); \
 	else echo "clang-format not found: C formatting not checked (apt-get install clang-format)"; fi
 
 # The C tests twice: as shipped, and under AddressSanitizer and UndefinedBehaviorSanitizer.

@@ -15,19 +15,40 @@ def declarations(header: str) -> str:
 
 def sources() -> list[str]:
     """Return the C files of the engine library, relative to the project root as setuptools wants them."""
-    folders = ("core", "native", "render", "splat", "learn")
+    folders = ("core", "native", "render", "splat", "learn", "cuda")
     return [f"engines/{path.relative_to(ENGINES)}" for f in folders for path in sorted((ENGINES / f).glob("*.c"))]
 
 
+def kernels(name: str = "kernels.cu", seen: set[str] | None = None) -> str:
+    """Return a CUDA file with what it includes of its folder in its place: the one file that nvcc is given."""
+    seen = {"host.h"} if seen is None else seen
+    seen.add(name)
+    lines = []
+    for line in (ENGINES / "cuda" / name).read_text().splitlines(keepends=True):
+        include = re.fullmatch(r'#include "([^"]+)"\n', line)
+        if include is None:
+            lines.append(line)
+        elif include[1] not in seen:
+            lines.append(kernels(include[1], seen))
+    return "".join(lines)
+
+
+def carried(text: str) -> str:
+    """Return C code that has a text as a string, which the library can give to a compiler on the device."""
+    lines = (line.replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
+    body = "\n".join(f'"{line}\\n"' for line in lines)
+    return f"static const char *ek_cuda_source(void) {{\n  return {body};\n}}\n"
+
+
 ffi = FFI()
-ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()))
+ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()) + "\nconst char *ek_cuda_source(void);")
 ffi.set_source(
     "edgekin._ek",
-    '#include "edgekin.h"',
+    '#include "edgekin.h"\n' + carried(kernels()),
     sources=sources(),
     include_dirs=["engines/include"],
-    depends=[f"engines/{path.relative_to(ENGINES)}" for path in sorted(ENGINES.glob("*/*.h"))],
+    depends=[f"engines/{path.relative_to(ENGINES)}" for path in sorted(ENGINES.glob("*/*.[hc]*"))],
     # No -march: the ISA is chosen at load. No fast-math and no contraction: the same bits on every machine.
     extra_compile_args=["-O3", "-std=gnu11", "-Wall", "-Wextra", "-ffp-contract=off", "-fvisibility=hidden"],
-    libraries=["m", "pthread"],
+    libraries=["m", "pthread", "dl"],
 )

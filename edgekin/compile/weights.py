@@ -16,7 +16,7 @@ from edgekin.models.body_graph import BodyGraph
 from edgekin.models.graph import DepthHead, Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization.qgraph import QuantGraph, QuantLayer
-from edgekin.runtime.engine import KINDS, PRECISIONS
+from edgekin.runtime.engine import FILE_PRECISIONS, KINDS
 
 MAGIC = b"EKW1"
 VERSION = 1
@@ -157,10 +157,10 @@ def read_header(blob: bytes) -> WeightHeader:
     if version != VERSION:
         raise BundleError(f"the weight file has version {version}, expected {VERSION}", "Run: edgekin compile")
     n_joints, n_views, height, width, n_layers, file_bytes, crc, n_depth, offset, unit = rest
-    if file_bytes != len(blob) or precision >= len(PRECISIONS):
+    if file_bytes != len(blob) or precision >= len(FILE_PRECISIONS):
         raise BundleError(f"the weight file has {len(blob)} bytes, its head says {file_bytes}", "Run: edgekin compile")
     zeroed = blob[:CRC_OFFSET] + b"\0\0\0\0" + blob[CRC_OFFSET + 4 :]
     if zlib.crc32(zeroed) != crc:
         raise BundleError("the weight file was changed: its checksum does not match", "Run: edgekin compile")
-    return WeightHeader(version, PRECISIONS[precision], n_joints, n_views, height, width, n_layers, file_bytes, crc,
-                        DepthHead(offset, unit) if n_depth else None)
+    return WeightHeader(version, FILE_PRECISIONS[precision], n_joints, n_views, height, width, n_layers, file_bytes,
+                        crc, DepthHead(offset, unit) if n_depth else None)

@@ -14,8 +14,10 @@ from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
 from edgekin.runtime.status import check, status_name
 
-ISAS = ("auto", "scalar", "avx2", "avx512", "neon")  # in the order of EK_ISA_*
-PRECISIONS = ("fp32", "int8")
+ISAS = ("auto", "scalar", "avx2", "avx512", "neon", "cuda")  # in the order of EK_ISA_*
+PRECISIONS = ("fp32", "int8", "fp16")  # in the order of EK_PRECISION_*; fp16: of arithmetic on a GPU
+FILE_PRECISIONS = PRECISIONS[:2]  # of weight files
+CPU_ISAS = ISAS[:-1]
 #: Of layers, in the order of the weight file's codes (docs/formats.md).
 KINDS = ("sincos", "linear", "reshape", "conv", "convt", "pixel_shuffle", "resize", "crop", "joints", "ellipsoids")
 
@@ -74,8 +76,8 @@ class Engine:
 
     def __init__(self, source: bytes | str | Path, isa: str = "auto") -> None:
         self._handle: Any = ffi.NULL
-        if isa not in ISAS:
-            raise RuntimeFault(f"unknown instruction set {isa!r}, expected one of {', '.join(ISAS)}")
+        if isa not in CPU_ISAS:
+            raise RuntimeFault(f"unknown instruction set {isa!r}, expected one of {', '.join(CPU_ISAS)}")
         if isinstance(source, bytes):
             blob, name = source, "weights"
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgekin._ek import lib
 from edgekin.errors import RuntimeFault
-from edgekin.runtime.engine import ISAS, PRECISIONS
+from edgekin.runtime.engine import CPU_ISAS, FILE_PRECISIONS
 from edgekin.runtime.status import check
 
 #: Buffers that fit into the second-level cache and those that fit into no cache, on any core of the last ten years.
@@ -39,10 +39,10 @@ def peak_gmacs(isa: str, precision: str, budget_s: float = BUDGET_S) -> float:
     Raises:
         RuntimeFault: this machine does not run the instruction set.
     """
-    if isa not in ISAS or precision not in PRECISIONS:
+    if isa not in CPU_ISAS or precision not in FILE_PRECISIONS:
         raise RuntimeFault(f"there is no roofline of {isa!r} at {precision!r}",
-                           f"Use one of {', '.join(ISAS)} and one of {', '.join(PRECISIONS)}")
-    return _measured(lib.ek_roofline_gmacs(ISAS.index(isa), PRECISIONS.index(precision), int(budget_s * 1e9)),
+                           f"Use one of {', '.join(CPU_ISAS)} and one of {', '.join(FILE_PRECISIONS)}")
+    return _measured(lib.ek_roofline_gmacs(CPU_ISAS.index(isa), FILE_PRECISIONS.index(precision), int(budget_s * 1e9)),
                      f"cannot measure {isa}")
 
 

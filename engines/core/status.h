@@ -19,7 +19,9 @@
   X(EK_E_STALE, -12, "no valid frame arrived for too long")                                                            \
   X(EK_E_FROZEN, -13, "the picture does not change although a joint moves")                                            \
   X(EK_E_CLOCK, -14, "a time stamp lies in the future or runs backwards")                                              \
-  X(EK_E_SYSTEM, -15, "the operating system refused a call")
+  X(EK_E_SYSTEM, -15, "the operating system refused a call")                                                           \
+  X(EK_E_DRIVER, -16, "the NVIDIA driver is missing or too old")                                                       \
+  X(EK_E_DEVICE, -17, "the GPU refused a call or did not answer")
 
 typedef enum {
 #define EK_STATUS_ENUM(name, value, text) name = value,

@@ -85,9 +85,11 @@ int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, co
 #define EK_ISA_AVX2 2
 #define EK_ISA_AVX512 3
 #define EK_ISA_NEON 4
+#define EK_ISA_CUDA 5 /* of engines that ek_cuda_open made; ek_engine_open does not take it */
 
 #define EK_PRECISION_FP32 0
 #define EK_PRECISION_INT8 1
+#define EK_PRECISION_FP16 2 /* of arithmetic on a GPU; weight files have the other two */
 
 typedef struct ek_engine ek_engine; /* one network with its arena; not shared between threads */
 
@@ -132,6 +134,48 @@ int ek_engine_score(const ek_engine *engine, const uint8_t *masks, ek_score *sco
 int ek_engine_blocks(const ek_engine *engine, ek_block_score *blocks);
 int ek_isa_supported(int isa);
 int ek_isa_best(void);
+
+/* ---- engine on a GPU (engines/cuda)
+ * ------------------------------------------------------------------------------------ */
+
+#define EK_CUDA_IO_MAPPED 0  /* the GPU reads and writes pinned memory of the host */
+#define EK_CUDA_IO_COPY 1    /* copies before and behind the kernel */
+#define EK_CUDA_IO_MANAGED 2 /* one buffer that moves */
+#define EK_CUDA_WAIT_SPIN 0
+#define EK_CUDA_WAIT_BLOCK 1 /* leaves the core to others: later by a wake-up */
+
+typedef struct {
+  const char *library; /* NULL: libcuda.so.1 */
+  int device;          /* its number */
+  int precision;       /* EK_PRECISION_INT8 of int8 weight files; FP32 or FP16 of others, FP32 of body models */
+  int io, wait;        /* EK_CUDA_IO_*, EK_CUDA_WAIT_* */
+  int graph;           /* 1: a CUDA graph is replayed; 0: every tick is enqueued */
+  int cooperative;     /* 1: one launch a tick, whose blocks wait for each other; 0: a launch for each barrier */
+  int blocks, threads; /* of a launch; 0: chosen by what fits */
+} ek_cuda_options;
+
+typedef struct {
+  char name[64];
+  int sm, n_sm, driver;   /* 10 major + minor, multiprocessors, version of the driver's CUDA */
+  int blocks, threads;    /* of a launch */
+  int n_launches;         /* of a tick */
+  int io, wait;           /* as used */
+  int graph, cooperative; /* as used */
+  int64_t memory_bytes;   /* of the GPU: constants and maps */
+  char note[512];         /* what is not as it was asked for, and why; else empty */
+} ek_cuda_info;
+
+/* blob: a weight file. module: the kernels (engines/cuda/kernels.cu) as a cubin for this GPU, or as PTX. The engine has
+ * the GPU's primary context, a stream and memory of its own, which ek_engine_close gives back; every function of
+ * engines but the profile's serves it. ek_engine_run and ek_engine_score are one launch, which begins with the score.
+ */
+ek_engine *ek_cuda_open(const uint8_t *blob, size_t blob_bytes, const uint8_t *module, size_t module_bytes,
+                        const ek_cuda_options *options, int *status);
+int ek_cuda_describe(const ek_engine *engine, ek_cuda_info *info);
+/* Finds a GPU without opening an engine: name, sm, n_sm and driver of the info. */
+int ek_cuda_probe(const char *library, int device, ek_cuda_info *info);
+/* What the driver said to the last failure of this thread's calls; empty where it was not asked. */
+const char *ek_cuda_why(void);
 
 /* ---- body model (engines/splat): soft ellipsoids on the kinematic tree, drawn and differentiated exactly
  * -------------------------------------------------------------------------------------------------------- */

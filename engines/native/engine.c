@@ -127,7 +127,7 @@ static const ek_kernels *kernels(int isa) {
   return NULL;
 }
 
-static int plan(ek_engine *e, const ek_model *m, int isa) {
+void ek_engine_fill(ek_engine *e, const ek_model *m, int isa) {
   e->info = (ek_engine_info){.n_joints = m->n_joints,
                              .n_views = m->n_views,
                              .n_depth = m->n_depth,
@@ -140,6 +140,10 @@ static int plan(ek_engine *e, const ek_model *m, int isa) {
                              .macs = m->macs};
   e->depth_offset = m->depth_offset, e->depth_unit = m->depth_unit;
   e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
+}
+
+static int plan(ek_engine *e, const ek_model *m, int isa) {
+  ek_engine_fill(e, m, isa);
   if (m->layers[0].kind == EK_ELLIPSOIDS)
     return ek_plan_body(e, m, isa);
   return kernels(isa) ? ek_plan_vector(e, m, kernels(isa)) : ek_plan_scalar(e, m);
@@ -174,6 +178,8 @@ ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *
 void ek_engine_close(ek_engine *e) {
   if (!e)
     return;
+  if (e->device)
+    e->device->close(e);
   for (int i = 0; i < e->n_slabs; i++)
     free(e->slabs[i]);
   ek_body_destroy(e->body);
@@ -194,6 +200,8 @@ int ek_engine_run(ek_engine *e, const float *joints) {
   if (status)
     return status;
   memcpy(e->joints, joints, sizeof(float) * (size_t)e->info.n_joints);
+  if (e->device)
+    return e->device->run(e);
   for (int i = 0; i < e->n_ops; i++)
     e->ops[i].run(e->ops[i].args);
   return EK_OK;
@@ -205,12 +213,16 @@ static int64_t n_logits(const ek_engine *e) {
 }
 
 /* So many elements from a place of the last layer's maps on. */
-static void read_maps(const ek_engine *e, int64_t from, int64_t n, float *out) {
-  if (e->info.precision == EK_PRECISION_FP32)
+static int read_maps(const ek_engine *e, int64_t from, int64_t n, float *out) {
+  int status = e->device ? e->device->read(e) : EK_OK;
+  if (status)
+    return status;
+  if (e->info.precision != EK_PRECISION_INT8)
     memcpy(out, (const float *)e->logits.data + from, sizeof(float) * (size_t)n);
   else
     for (int64_t i = 0; i < n; i++)
       out[i] = (float)((const int8_t *)e->logits.data)[from + i] * e->logit_scale;
+  return EK_OK;
 }
 
 int ek_engine_logits(const ek_engine *e, float *logits) {
@@ -218,8 +230,7 @@ int ek_engine_logits(const ek_engine *e, float *logits) {
     return EK_E_ARGUMENT;
   if (e->body)
     return ek_body_logits(e->body, logits);
-  read_maps(e, 0, n_logits(e), logits);
-  return EK_OK;
+  return read_maps(e, 0, n_logits(e), logits);
 }
 
 int ek_engine_depth(const ek_engine *e, float *depth) {
@@ -228,10 +239,10 @@ int ek_engine_depth(const ek_engine *e, float *depth) {
   if (!e->info.n_depth)
     return EK_E_UNSUPPORTED;
   int64_t n = n_logits(e);
-  read_maps(e, n, n, depth);
-  for (int64_t i = 0; i < n; i++)
+  int status = read_maps(e, n, n, depth);
+  for (int64_t i = 0; !status && i < n; i++)
     depth[i] = e->depth_offset + e->depth_unit * depth[i];
-  return EK_OK;
+  return status;
 }
 
 int ek_engine_logits_int8(const ek_engine *e, int8_t *logits, float *scale) {
@@ -239,6 +250,9 @@ int ek_engine_logits_int8(const ek_engine *e, int8_t *logits, float *scale) {
     return EK_E_ARGUMENT;
   if (e->info.precision != EK_PRECISION_INT8)
     return EK_E_UNSUPPORTED;
+  int status = e->device ? e->device->read(e) : EK_OK;
+  if (status)
+    return status;
   memcpy(logits, e->logits.data, (size_t)n_logits(e));
   *scale = e->logit_scale;
   return EK_OK;

@@ -28,8 +28,18 @@ typedef struct {
 /* Packed sums of pixels: score.c. */
 typedef uint64_t ek_pixels __attribute__((vector_size(16)));
 
+/* Another processor that runs the network: engines/cuda. */
+typedef struct {
+  int (*run)(ek_engine *engine);                               /* at engine->joints, which have been checked */
+  int (*score)(const ek_engine *engine, const uint8_t *masks); /* fills sums or blocks */
+  int (*read)(const ek_engine *engine);                        /* fills logits */
+  void (*close)(ek_engine *engine);
+} ek_device;
+
 struct ek_engine {
   ek_engine_info info;
+  const ek_device *device; /* NULL: the operations below run here */
+  void *device_state;
   ek_op ops[EK_MAX_OPS];
   int n_ops;
   int planning;                 /* layer whose operations are being pushed */
@@ -64,6 +74,8 @@ void *ek_huge(int64_t *bytes);
 void *ek_pool(ek_engine *engine, int64_t bytes);
 /* An operation that runs after those pushed before it. 0 or EK_E_MEMORY. */
 int ek_push(ek_engine *engine, void (*run)(const void *), const void *args);
+/* What ek_engine_describe says of a model. */
+void ek_engine_fill(ek_engine *engine, const ek_model *model, int isa);
 int ek_push_input(ek_engine *engine, const ek_layer *layer, void *out);
 ek_tap *ek_resize_taps(ek_engine *engine, int size_in, int size_out);
 

@@ -74,6 +74,20 @@ static inline int64_t ek_layer_macs(const ek_layer *l) {
   return ek_layer_weights(l) * (l->kind == EK_LINEAR ? 1 : (int64_t)at.h * at.w);
 }
 
+/* How far outside its input picture a layer reads. */
+static inline int ek_border(const ek_layer *l) {
+  if (l->kind == EK_CONV)
+    return l->pad;
+  if (l->kind != EK_CONVT)
+    return 0;
+  /* Output o sees inputs (o + pad - k) / stride for k in [0, kernel). */
+  int before = (l->kernel - 1 - l->pad) / l->stride + 1, largest = (l->out.h - 1 + l->pad) / l->stride - (l->in.h - 1);
+  int wide = (l->out.w - 1 + l->pad) / l->stride - (l->in.w - 1);
+  before = before > 0 ? before : 0;
+  largest = largest > wide ? largest : wide;
+  return before > largest ? before : largest;
+}
+
 /* A 3x3 convolution of a map that was enlarged at least twice along both axes. Both are linear, so the engines convolve
  * first, where there are fewer pixels: docs/formats.md. */
 static inline int ek_is_upconv(const ek_layer *resize, const ek_layer *conv) {

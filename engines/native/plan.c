@@ -4,20 +4,6 @@
 #include "engine.h"
 #include "../core/status.h"
 
-/* How far outside its input picture a layer reads. */
-static int border(const ek_layer *l) {
-  if (l->kind == EK_CONV)
-    return l->pad;
-  if (l->kind != EK_CONVT)
-    return 0;
-  /* Output o sees inputs (o + pad - k) / stride for k in [0, kernel). */
-  int before = (l->kernel - 1 - l->pad) / l->stride + 1, largest = (l->out.h - 1 + l->pad) / l->stride - (l->in.h - 1);
-  int wide = (l->out.w - 1 + l->pad) / l->stride - (l->in.w - 1);
-  before = before > 0 ? before : 0;
-  largest = largest > wide ? largest : wide;
-  return before > largest ? before : largest;
-}
-
 static int64_t map_bytes(ek_shape s, int halo, int bytes) {
   int64_t pixel = (s.c + 7) / 8 * 8;
   return (s.h + 2 * (int64_t)halo) * (s.w + 2 * (int64_t)halo) * pixel * bytes;
@@ -90,8 +76,8 @@ static int output_map(ek_engine *e, const ek_model *m, int i, int bytes, const e
   if (!next && (is_move(l->kind) || narrow(m, i, kernels)))
     return planar(e, l->out, bytes, out);
   if (next && l->kind == EK_LINEAR && next->kind == EK_RESHAPE && i + 2 < m->n_layers)
-    return channels_last(e, next->out, border(next + 1), bytes, out);
-  return channels_last(e, l->out, next ? border(next) : 0, bytes, out);
+    return channels_last(e, next->out, ek_border(next + 1), bytes, out);
+  return channels_last(e, l->out, next ? ek_border(next) : 0, bytes, out);
 }
 
 static int push_layer(ek_engine *e, const ek_model *m, int i, ek_map *map, int negative, const ek_kernels *kernels) {

@@ -138,7 +138,7 @@ static void finish_blocks(const partial *p, int n, ek_block_score *b) {
 #include "score_fp32.h"
 #endif
 
-static void score_fp32(const ek_engine *e, const uint8_t *masks, ek_score *s) {
+static void score_fp32(const ek_engine *e, const uint8_t *masks) {
   if (e->body)
     ek_body_score(e->body, masks, e->blocks);
   else
@@ -148,6 +148,9 @@ static void score_fp32(const ek_engine *e, const uint8_t *masks, ek_score *s) {
   else
 #endif
     picture_fp32_base(e, masks);
+}
+
+static void total_fp32(const ek_engine *e, ek_score *s) {
   for (int64_t i = 0; i < (int64_t)e->block_rows * e->block_columns; i++) {
     const ek_block_score *b = &e->blocks[i];
     s->nll += b->nll, s->squared_err += b->squared_err, s->entropy += b->entropy;
@@ -168,12 +171,19 @@ int ek_engine_score(const ek_engine *e, const uint8_t *masks, ek_score *score) {
   if (!e || !masks || !score)
     return EK_E_ARGUMENT;
   ek_score s = {.n_pixels = (int32_t)(e->info.n_views * e->info.height * e->info.width)};
-  if (e->info.precision == EK_PRECISION_INT8) {
+  int int8 = e->info.precision == EK_PRECISION_INT8, status = EK_OK;
+  if (e->device)
+    status = e->device->score(e, masks);
+  else if (int8)
     score_int8(e, masks);
+  else
+    score_fp32(e, masks);
+  if (status)
+    return status;
+  if (int8)
     total_int8(e, &s);
-  } else {
-    score_fp32(e, masks, &s);
-  }
+  else
+    total_fp32(e, &s);
   *score = s;
   return EK_OK;
 }
