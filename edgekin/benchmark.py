@@ -14,8 +14,10 @@ from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
 from edgekin.robot import parse_damage
+from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
+from edgekin.runtime.power import PowerMeter, PowerReport
 from edgekin.runtime.ring import RingReader
 from edgekin.sim.alongside import ArmOptions, ArmProcess, ArmReport, free_ring_path
 
@@ -93,6 +95,8 @@ class BenchResult:
     loop: LoopReport
     arm: ArmReport
     detection: Detection
+    power: PowerReport
+    clocks: ClockReport
     peak_rss_mb: float  # of this process, Python included, without the arm's; 10^6 bytes
 
     def to_json(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class BenchResult:
             "frame_to_verdict_us": latency.frame_to_verdict.to_json(), "jitter_us": latency.jitter_us,
             "deadline_misses": {**asdict(latency.misses), "rate": latency.miss_rate},
             "detection": {**asdict(self.detection), "shares": loop.verdict_shares},
+            "power": self.power.to_json(latency.ticks, latency.duration_s), "clocks": self.clocks.to_json(),
             "peak_rss_mb": self.peak_rss_mb, "fidelity": exact, "machine": machine.describe(),
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
@@ -136,11 +141,12 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
-            report, arm_report = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
+            measured = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
         isa = engine.info.isa
     finally:
         engine.close()
-    return BenchResult(options, bundle, isa, report, arm_report, _detection(options, report, arm_report),
+    return BenchResult(options, bundle, isa, measured.loop, measured.arm,
+                       _detection(options, measured.loop, measured.arm), measured.power, measured.clocks,
                        machine.peak_rss_mb())
 
 
@@ -154,20 +160,33 @@ def _loop_config(options: BenchOptions) -> LoopConfig:
                       warmup_ticks=int(WARMUP_S * options.hz), frame_hz=options.camera_hz)
 
 
-def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress) -> tuple[LoopReport, ArmReport]:
+@dataclass(frozen=True)
+class _Measured:
+    loop: LoopReport
+    arm: ArmReport
+    power: PowerReport
+    clocks: ClockReport
+
+
+def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress) -> _Measured:
+    meter, clocks = PowerMeter(), ClockWatch(options.cpu)
     begin_ns = time.monotonic_ns() + int(WARMUP_S * 1e9)
     arm.go(begin_ns)
     loop.start()
+    clocks.begin()  # while it warms up
+    meter.begin()
     try:
         while not loop.join(POLL_S):
             if not arm.alive:
                 raise RuntimeFault("the simulated arm ended early; the verdict is unknown", "Run the bench again")
+            meter.sample()
             progress(max(0.0, (time.monotonic_ns() - begin_ns) / 1e9), loop.verdict())
     finally:
         loop.stop()
         if not loop.join(STOP_TIMEOUT_S):
             raise RuntimeFault(f"the loop did not stop within {STOP_TIMEOUT_S:g} s")
-    return loop.report(), arm.stop()
+    power, ended = meter.end(), clocks.end()
+    return _Measured(loop.report(), arm.stop(), power, ended)
 
 
 def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport) -> Detection:

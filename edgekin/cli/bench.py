@@ -103,6 +103,7 @@ def _show(console: Console, result: BenchResult) -> None:
     console.print(f"ticks {latency.ticks}, frames {latency.frames}, skipped {latency.frames_skipped}, torn "
                   f"{latency.torn_frames}; jitter (wake-up p99 - p50) {latency.jitter_us:.1f} us; CPU time stolen from "
                   f"this machine {loop.steal_ms:.0f} ms")
+    console.print(_energy(result))
     console.print(f"peak resident memory of this process {result.peak_rss_mb:.1f} MB")
     shares = ", ".join(f"{name} {share:.1%}" for name, share in loop.verdict_shares.items() if share)
     console.print(f"verdicts of the ticks: {shares}")
@@ -129,6 +130,25 @@ def _table(result: BenchResult) -> Table:
         rare = "-" if p.p99_9 is None else f"{p.p99_9:.1f}"
         table.add_row(name, f"{p.p50:.1f}", f"{p.p99:.1f}", rare, f"{p.max:.1f}", f"{p.n:,}")
     return table
+
+
+def _energy(result: BenchResult) -> str:
+    """Energy and clocks in a line, or why there is none."""
+    power, clocks = result.power, result.clocks
+    latency = result.loop.latency
+    content = power.to_json(latency.ticks, latency.duration_s)
+    if content["energy_per_tick_mj"] is None:
+        energy = "energy not measured: " + "; ".join(f"{name}: {why}" for name, why in power.why_not.items())
+    else:
+        sources = ", ".join(f"{e.source} {e.mean_w:.1f} W" for e in power.energies)
+        energy = f"energy {content['energy_per_tick_mj']:.2f} mJ a tick ({sources}; the simulated arm's is in it)"
+    mhz = [f"{name} {before:.0f} -> {after:.0f} MHz" for name, before, after in (
+        (f"CPU {clocks.cpu}", clocks.before.cpu_mhz, clocks.after.cpu_mhz),
+        ("GPU", clocks.before.gpu_mhz, clocks.after.gpu_mhz),
+        ("memory", clocks.before.memory_mhz, clocks.after.memory_mhz)) if before is not None and after is not None]
+    locked = {True: ", locked", False: ", not locked", None: ""}[clocks.locked]
+    held = ", ".join(clocks.throttled_by) or ("not counted" if clocks.throttle_events is None else "none")
+    return f"{energy}\nclocks: {', '.join(mhz) or 'not told'}{locked}; throttling: {held}"
 
 
 def _verdict(result: BenchResult) -> str:

@@ -40,6 +40,12 @@ def test_a_run_writes_its_json_and_states_the_verdict(bundle, tmp_path):
     assert {"count", "rate", "own", "preempted", "stolen", "unknown"} == set(result["deadline_misses"])
     assert 10 < result["peak_rss_mb"] <= 60  # Python included: the budget of a device
     assert "peak resident memory" in done.stdout
+    energy, clocks = result["power"], result["clocks"]
+    assert (energy["energy_per_tick_mj"] is None) == (energy["sources"] == [])  # measured, or said why not
+    assert energy["sources"] or set(energy["why_not"]) == {"rapl", "board", "nvml"}
+    assert {"before", "after", "throttle_events", "why_not"} <= set(clocks)
+    assert "energy" in done.stdout
+    assert "clocks:" in done.stdout
     assert result["detection"]["damage"] == "lost:2@0.5"
     assert result["detection"]["onset_ms"] > 300
     assert result["fidelity"]["psnr_db"] > 5

@@ -42,6 +42,8 @@ HEAVY = {
     "tensorrt_rtx",
     "tensorrt_rtx_bindings",
     "pycuda",
+    "pynvml",
+    "jtop",
     "matplotlib",
     "PIL",
     "jinja2",
