@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 
-from edgekin.doctor.system import MISSING, OK, WARNING, Finding, Gpu, Imported, System
+from edgekin import gpu
+from edgekin.doctor.system import MISSING, OK, WARNING, Finding, Imported, System
+from edgekin.errors import RuntimeFault
 
 ENGINES, TARGETS, WORKSTATION = "runs here", "compiles here", "workstation"
 #: (module, distribution) that the rows below speak of.
@@ -17,7 +18,7 @@ PACKAGES = (("torch", "torch"), ("pybullet", "pybullet"), ("safetensors", "safet
 CROSS_TOOLS = {"arm-none-eabi-gcc": "gcc-arm-none-eabi", "qemu-system-arm": "qemu-system-arm",
                "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf", "qemu-system-riscv32": "qemu-system-misc"}
 TRAIN = "Run: pip install 'edgekin[train]'"
-NVIDIA = "Run: pip install 'edgekin[nvidia]'"
+NVIDIA, RTX = "Run: pip install 'edgekin[nvidia]'", "Run: pip install 'edgekin[rtx]'"
 
 Packages = dict[str, Imported]
 
@@ -25,9 +26,8 @@ Packages = dict[str, Imported]
 def examine_jobs(system: System) -> list[Finding]:
     """Return the rows of what can be run and compiled."""
     packages = system.imports(PACKAGES)
-    gpus, why_none = system.gpus()
-    gpu = _gpu(system, gpus, why_none)
-    return [_native(), _shared_memory(system), gpu, *_nvidia(system, packages, gpu, gpus),
+    found = _gpu(system)
+    return [_native(), _shared_memory(system), found, *_nvidia(system, packages, found),
             *_workstation(packages), _mcu(system)]
 
 
@@ -52,29 +52,33 @@ def _shared_memory(system: System) -> Finding:
                    "Mount a tmpfs there", True)
 
 
-def _gpu(system: System, gpus: list[Gpu], why_none: str) -> Finding:
-    if gpus:
-        return Finding(ENGINES, "NVIDIA GPU", OK, ", ".join(f"{gpu.name} (SM {gpu.sm})" for gpu in gpus))
+def _gpu(system: System) -> Finding:
+    try:
+        here = gpu.gpu()
+        return Finding(ENGINES, "NVIDIA GPU", OK, f"{here.name}, SM {here.sm}, driver for CUDA {here.cuda // 1000}.{here.cuda % 1000 // 10}")
+    except RuntimeFault as error:
+        why_none = error.message
     remedy = "Flash JetPack again" if system.is_jetson else "Install NVIDIA's driver, where there is such a GPU"
     return Finding(ENGINES, "NVIDIA GPU", MISSING, why_none, remedy)
 
 
-def _nvidia(system: System, packages: Packages, gpu: Finding, gpus: list[Gpu]) -> list[Finding]:
-    runs = gpu.status == OK
+def _nvidia(system: System, packages: Packages, found: Finding) -> list[Finding]:
+    runs = found.status == OK
     without = "" if runs else "; there is no GPU to run it on"
 
     def row(name: str, imported: Imported, remedy: Callable[[], str], needs_gpu: bool) -> Finding:
         section = ENGINES if needs_gpu else TARGETS
         if imported.version is None:
-            return Finding(section, name, MISSING, imported.error, remedy())
+            driver = "libcuda" in imported.error  # it is installed, and the driver is not
+            return Finding(section, name, MISSING, imported.error, found.remedy if driver and not runs else remedy())
         status = OK if runs else MISSING if needs_gpu else WARNING
-        return Finding(section, name, status, f"{imported.version}{without}", "" if runs else gpu.remedy)
+        return Finding(section, name, status, f"{imported.version}{without}", "" if runs else found.remedy)
 
     tensorrt, rtx = packages["tensorrt"], packages["tensorrt_rtx_bindings"]
     return [row("cuda (PyCUDA)", packages["pycuda.driver"], lambda: _pycuda_remedy(system), True),
             row("tensorrt", tensorrt, lambda: _tensorrt_remedy(system), True),
             # Plans are built without a GPU; it takes one of these to run them.
-            row("tensorrt-rtx", rtx, lambda: _rtx_remedy(system), False)]
+            row("tensorrt-rtx", rtx, lambda: RTX, False)]
 
 
 def _tensorrt_remedy(system: System) -> str:
@@ -91,12 +95,6 @@ def _tensorrt_remedy(system: System) -> str:
     if system.is_jetson:
         return "Run: sudo jetson_setup/02_packages.sh"
     return "Run: pip install tensorrt, on a machine with NVIDIA's driver"
-
-
-def _rtx_remedy(system: System) -> str:
-    if system.is_jetson or platform.machine() != "x86_64":
-        return "Not for this machine: TensorRT-RTX is for x86-64 workstations"
-    return NVIDIA
 
 
 def _pycuda_remedy(system: System) -> str:

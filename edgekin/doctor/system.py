@@ -1,4 +1,4 @@
-"""What the checks look at: files under a root, programs in PATH, packages that a Python imports, the GPU driver."""
+"""What the checks look at: files under a root, programs in PATH, packages that a Python imports."""
 
 from __future__ import annotations
 
@@ -32,26 +32,6 @@ except BaseException as error:
 print("\\n" + json.dumps(answer))
 """
 
-#: Asks the driver alone (CUDA Driver API): no context is made, no package is needed. 75, 76: compute capability.
-_GPU = """
-import ctypes, json
-try:
-    cuda = ctypes.CDLL("libcuda.so.1")
-except OSError as error:
-    print(json.dumps([[], str(error)]))
-    raise SystemExit
-status, count, found = cuda.cuInit(0), ctypes.c_int(), []
-if status == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0:
-    for i in range(count.value):
-        name, major, minor, device = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-        cuda.cuDeviceGet(ctypes.byref(device), i)
-        cuda.cuDeviceGetName(name, 256, device)
-        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
-        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
-        found.append([name.value.decode(), 10 * major.value + minor.value])
-print(json.dumps([found, "" if found else f"the driver answers with CUDA error {status}"]))
-"""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -71,14 +51,6 @@ class Imported:
 
     version: str | None  # None: it failed
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One CUDA device."""
-
-    name: str
-    sm: int  # compute capability, 87 of an Orin
 
 
 @dataclass(frozen=True)
@@ -133,15 +105,6 @@ class System:
         except (IndexError, ValueError, TypeError):
             return Imported(None, error)
         return Imported(version, message)
-
-    def gpus(self) -> tuple[list[Gpu], str]:
-        """Return the CUDA devices, or none and why."""
-        lines, error = self._child(_GPU)
-        try:
-            found, message = json.loads(lines[-1])
-        except (IndexError, ValueError, TypeError):
-            return [], error
-        return [Gpu(name, sm) for name, sm in found], message
 
     def _child(self, code: str, *args: str) -> tuple[list[str], str]:
         """Run code in a Python; return its output's lines and, where it ended badly, how."""

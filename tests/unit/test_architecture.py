@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
     "watching": {"errors", "machine", "bundle", "runtime"},
     "estimation": BASE | {"bundle", "runtime", "models"},
-    "doctor": {"machine", "runtime"},
+    "doctor": {"errors", "machine", "gpu", "runtime"},
     "profiling": {"errors", "machine", "bundle", "runtime"},
     "models": BASE | {"robot", "sim"},
     "training": BASE | {"robot", "sim", "models"},

@@ -121,6 +121,14 @@ def test_pycuda_is_sent_to_the_toolkit_that_it_is_built_with(system):
         "Run: pip install 'edgekin[nvidia]'")
 
 
+def test_a_missing_driver_is_not_answered_with_a_package(system, monkeypatch):
+    monkeypatch.setenv("EDGEKIN_LIBCUDA", "libno-such-driver.so.1")
+    found = rows(examine_jobs(system(packages={"pycuda": "raise ImportError('libcuda.so.1: cannot open')"})))
+    assert "libno-such-driver" in found["NVIDIA GPU"].detail
+    assert found["cuda (PyCUDA)"].remedy == found["NVIDIA GPU"].remedy
+    assert "driver" in found["NVIDIA GPU"].remedy
+
+
 def cpu(governor, least, most):
     folder = "/sys/devices/system/cpu/cpu0/cpufreq"
     return {f"{folder}/scaling_governor": governor, f"{folder}/scaling_min_freq": least,
