@@ -55,7 +55,8 @@ def _shared_memory(system: System) -> Finding:
 def _gpu(system: System) -> Finding:
     try:
         here = gpu.gpu()
-        return Finding(ENGINES, "NVIDIA GPU", OK, f"{here.name}, SM {here.sm}, driver for CUDA {here.cuda // 1000}.{here.cuda % 1000 // 10}")
+        cuda = f"{here.cuda // 1000}.{here.cuda % 1000 // 10}"
+        return Finding(ENGINES, "NVIDIA GPU", OK, f"{here.name}, SM {here.sm}, driver for CUDA {cuda}")
     except RuntimeFault as error:
         why_none = error.message
     remedy = "Flash JetPack again" if system.is_jetson else "Install NVIDIA's driver, where there is such a GPU"
