@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
-from edgekin.runtime.engine import PRECISIONS, Engine, EngineInfo
+from edgekin.runtime.engine import PRECISIONS, Engine, EngineInfo, Score
 from edgekin.runtime.status import status_name, status_text
 
+T = TypeVar("T")
 #: In the order of EK_CUDA_IO_* and EK_CUDA_WAIT_*.
 IOS = ("mapped", "copy", "managed")
 WAITS = ("spin", "block")
@@ -30,7 +37,7 @@ class CudaOptions:
     cooperative: bool = True  # one launch a tick, whose blocks wait for each other; False: a launch for each barrier
     blocks: int = 0  # of a launch; 0: as many as pay
     threads: int = 0  # of a block; 0: 256
-    library: str = ""  # instead of libcuda.so.1
+    library: str = field(default_factory=lambda: os.environ.get("EDGEKIN_LIBCUDA", ""))  # empty: libcuda.so.1
 
     def validated(self) -> CudaOptions:
         """Return the options themselves; raises RuntimeFault for a value that is unknown."""
@@ -129,6 +136,22 @@ class CudaEngine(Engine):
             raise _fault(status[0], f"cannot open the {precision} engine on GPU {options.device}")
         self._handle = handle
         self.info: EngineInfo = self._describe()
+
+    def score(self, packed: NDArray[np.uint8]) -> Score:
+        """Run and compare, as `Engine.score`; what the driver refuses is said in its words."""
+        return self._said(partial(super().score, packed))
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return the last prediction, as `Engine.logits`."""
+        return self._said(super().logits)
+
+    @staticmethod
+    def _said(call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except RuntimeFault as fault:
+            why = ffi.string(lib.ek_cuda_why()).decode(errors="replace")
+            raise RuntimeFault(f"{fault.message}: {why}" if why else fault.message, fault.hint) from fault
 
     @property
     def cuda(self) -> CudaInfo:

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <random>
 #include <set>
 #include <string>
@@ -173,11 +174,16 @@ std::map<std::string, int> failures, attributes;
 std::set<void *> owned; // what has to be given back
 std::vector<Work> *captured;
 int contexts;
+std::mutex asking; // a loop's thread asks while a test's changes its mind
 
-int enter(const char *name) {
-  calls += name, calls += '\n';
+int fails(const char *name) {
+  std::lock_guard<std::mutex> guard(asking);
   auto found = failures.find(name);
   return found == failures.end() ? 0 : found->second;
+}
+int enter(const char *name) {
+  calls += name, calls += '\n';
+  return fails(name);
 }
 void *keep(void *p) {
   owned.insert(p);
@@ -200,7 +206,7 @@ int submit_kernel(void *function, unsigned grid, unsigned threads, unsigned shar
     return 1;
   ek_gpu_args args = *static_cast<ek_gpu_args *>(parameters[0]);
   return submit([=] {
-    if (failures.count("kernel")) // launched, and nothing happens
+    if (fails("kernel")) // launched, and nothing happens
       return 0;
     kernel = reinterpret_cast<Kernel>(function), arguments = args;
     run_grid(grid, threads);
@@ -328,9 +334,15 @@ return submit_kernel(f, gx, bx, shared, parameters);
 CALL(cuStreamBeginCapture_v2, void *, int) captured = new std::vector<Work>;
 return 0;
 }
-CALL(cuStreamEndCapture, void *, void **graph)
-owned.insert(captured), *graph = captured, captured = nullptr;
-return 0;
+extern "C" int cuStreamEndCapture(void *, void **graph) { // ends it in any case
+  int failed = enter("cuStreamEndCapture");
+  *graph = failed ? nullptr : captured;
+  if (failed)
+    delete captured;
+  else
+    owned.insert(captured);
+  captured = nullptr;
+  return failed;
 }
 CALL(cuGraphInstantiateWithFlags, void **executable, void *graph, unsigned long long)
 owned.insert(*executable = new std::vector<Work>(*static_cast<std::vector<Work> *>(graph)));
@@ -372,9 +384,11 @@ extern "C" const char *host_calls() {
   return calls.c_str();
 }
 extern "C" void host_reset() {
+  std::lock_guard<std::mutex> guard(asking);
   calls.clear(), failures.clear(), attributes.clear(), order = 0;
 }
 extern "C" void host_fail(const char *name, int error) {
+  std::lock_guard<std::mutex> guard(asking);
   failures[name] = error;
 }
 extern "C" void host_attribute(const char *number, int value) {
