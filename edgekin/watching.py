@@ -12,7 +12,8 @@ from pathlib import Path
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
+from edgekin.output import read_object, write_json
+from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.loop import Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.ring import RingReader
 from edgekin.runtime.systemd import notify
@@ -22,6 +23,10 @@ POLL_S = 0.05
 STOP_TIMEOUT_S = 10.0
 #: Three periods of the camera without a frame are stale.
 STALE_PERIODS = 3
+#: How long a file may be no ring before that is an error.
+PATIENCE_S = 2.0
+#: Verdicts that stay until somebody acknowledges them.
+ALARMS = (VERDICT_NAMES[DAMAGED], FAULT_NAME := VERDICT_NAMES[FAULT])
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class WatchOptions:
     cpu: int = AUTO_CPU  # -1: do not pin; AUTO_CPU: the last one, where there are two
     fifo_priority: int = 40
     isa: str = "auto"
+    latch: Path | None = None  # where an alarm is remembered; None: it is forgotten at the end
+    acknowledge: bool = False  # forget an earlier run's alarm
 
     def validated(self) -> WatchOptions:
         """Return the options with the CPU filled in; raises ConfigError where one is out of range."""
@@ -47,49 +54,153 @@ class WatchOptions:
         return replace(self, cpu=self.cpu if self.cpu != AUTO_CPU else cpus[-1] if len(cpus) > 1 else -1)
 
 
-#: Called with every verdict that differs from the one before.
-Changed = Callable[[Verdict], None]
+#: Called with the first verdict and with every other one that differs in name or reason.
+Changed = Callable[[str, str, Verdict], None]
+
+
+class Latch:
+    """The last alarm, in a file, so that a restart does not forget it; acknowledging is deleting it.
+
+    Args:
+        path: the file; None: no memory.
+        acknowledge: forget what an earlier run has left.
+
+    Raises:
+        ConfigError: the file cannot be removed.
+    """
+
+    def __init__(self, path: Path | None, acknowledge: bool = False) -> None:
+        self._path, self.name = path, ""
+        if path is None or not path.exists():
+            return
+        if acknowledge:
+            try:
+                path.unlink()
+            except OSError as error:
+                raise ConfigError(f"cannot remove {path}: {error.strerror}", "Run as who may write there") from error
+            return
+        try:
+            name = read_object(path, "").get("verdict")
+        except ConfigError:
+            name = None
+        # A file that says anything else, or nothing, was an alarm all the same.
+        self.name = str(name) if name in ALARMS else FAULT_NAME
+
+    def hold(self, verdict: Verdict) -> None:
+        """Remember an alarm; a full disk is no reason to stop watching."""
+        if self._path is None or verdict.name not in ALARMS or self.name == verdict.name:
+            return
+        self.name = verdict.name
+        content = {"schema": "edgekin.latch/1", "verdict": verdict.name, "reason": verdict.reason_name,
+                   "sequence": verdict.sequence, "z": verdict.z, "cusum": verdict.cusum, "unix_s": time.time()}
+        try:
+            write_json(self._path, content)
+        except ConfigError:
+            notify(f"STATUS={verdict.name}, and {self._path} cannot be written")
+
+
+class _Follower:
+    """Tells what changes, and systemd while decisions go on."""
+
+    def __init__(self, latch: Latch, changed: Changed, stopped: Callable[[], bool]) -> None:
+        self._latch, self._changed, self._stopped = latch, changed, stopped
+        self._earlier, self._last_ns, self._said = latch.name, -1, ("", "")
+
+    def follow(self, loop: Loop, ring: _Open) -> bool:
+        """Follow one loop to its end; True where another file took the place of its ring."""
+        while not self._stopped() and not loop.join(POLL_S):
+            self._look(loop.verdict())
+            if ring.replaced():
+                return True
+        return False
+
+    def _look(self, verdict: Verdict) -> None:
+        if verdict.decided_ns != self._last_ns:
+            self._last_ns = verdict.decided_ns
+            notify("WATCHDOG=1")
+        self._latch.hold(verdict)
+        said = (verdict.name, verdict.reason_name)
+        if self._earlier and verdict.name not in ALARMS:
+            said = (self._earlier, "latched before this start")
+        if said != self._said:
+            self._said = said
+            notify(f"STATUS={said[0]} ({said[1]})")
+            self._changed(*said, verdict)
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An open ring, and which file it is: a driver that starts again may make a new one of the same name."""
+
+    reader: RingReader
+    path: Path
+    file: tuple[int, int]
+
+    def replaced(self) -> bool:
+        """Whether there is another file of that name now."""
+        return _identity(self.path) not in (None, self.file)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _open(path: Path, stopped: Callable[[], bool]) -> _Open | None:
+    """Wait for the ring and open it; None where it was stopped first. A file that is being made is no ring yet."""
+    failures = 0
+    while not stopped():
+        notify("WATCHDOG=1")
+        file = _identity(path)
+        if file is not None:
+            try:
+                return _Open(RingReader(path), path, file)
+            except RuntimeFault:
+                failures += 1
+                if failures * POLL_S > PATIENCE_S:
+                    raise
+        time.sleep(POLL_S)
+    return None
 
 
 def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool]) -> LoopReport | None:
     """Wait for the ring, then run the loop on its frames until told to stop; systemd hears of it.
 
-    A watchdog is pinged while the loop decides, also where the publisher is silent: that is the verdict unknown.
+    A watchdog is pinged while the loop decides, also where the publisher is silent: that is the verdict unknown. A
+    publisher that starts again with a new ring is followed; an alarm stays.
 
     Args:
         options: see WatchOptions.
-        changed: called with the first verdict and with every one that differs from it in kind or reason.
+        changed: see Changed.
         stopped: whether to end.
 
     Returns:
-        What the loop counted; None where it was stopped before there was a ring.
+        What the last loop counted; None where it was stopped before there was a ring.
 
     Raises:
         BundleError, ConfigError: the bundle or an option cannot be used.
         RuntimeFault: the ring belongs to another robot, or the loop did not stop.
     """
     options = options.validated()
-    bundle = load_bundle(options.bundle)
+    follower = _Follower(Latch(options.latch, options.acknowledge), changed, stopped)
+    bundle, report = load_bundle(options.bundle), None
     with bundle.open_engine(options.isa) as engine:
-        notify("READY=1", f"STATUS=waiting for frames in {options.ring}")
-        if not _wait_for(options.ring, stopped):
-            return None
         config = replace(DetectorConfig.from_json(bundle.detector), stale_ns=int(STALE_PERIODS * 1e9 / options.hz))
-        with RingReader(options.ring) as ring:
-            check_robot(bundle, ring)
-            loop = Loop(engine, ring, NativeDetector(config), _loop_config(options))
-            with _running(loop):
-                _follow(loop, changed, stopped)
-            return loop.report()
-
-
-def _wait_for(ring: Path, stopped: Callable[[], bool]) -> bool:
-    while not ring.exists():
-        if stopped():
-            return False
-        notify("WATCHDOG=1")
-        time.sleep(POLL_S)
-    return True
+        detector = NativeDetector(config)
+        notify("READY=1", f"STATUS=waiting for frames in {options.ring}")
+        again = True
+        while again and (ring := _open(options.ring, stopped)):
+            with ring.reader:
+                check_robot(bundle, ring.reader)
+                loop = Loop(engine, ring.reader, detector, _loop_config(options))
+                with _running(loop):
+                    again = follower.follow(loop, ring)
+                report = loop.report()
+    notify("STOPPING=1")
+    return report
 
 
 def check_robot(bundle: Bundle, ring: RingReader) -> None:
@@ -112,22 +223,6 @@ def _running(loop: Loop) -> Iterator[None]:
     try:
         yield
     finally:
-        notify("STOPPING=1")
         loop.stop()
         if not loop.join(STOP_TIMEOUT_S):
             raise RuntimeFault(f"the loop did not stop within {STOP_TIMEOUT_S:g} s")
-
-
-def _follow(loop: Loop, changed: Changed, stopped: Callable[[], bool]) -> None:
-    """Tell changes of the verdict, and systemd while decisions go on."""
-    last_ns, last_kind = -1, (-1, -1)
-    while not stopped() and not loop.join(POLL_S):
-        verdict = loop.verdict()
-        if verdict.decided_ns != last_ns:
-            last_ns = verdict.decided_ns
-            notify("WATCHDOG=1")
-        kind = (verdict.verdict, verdict.reason)
-        if kind != last_kind:
-            last_kind = kind
-            notify(f"STATUS={verdict.name} ({verdict.reason_name})")
-            changed(verdict)

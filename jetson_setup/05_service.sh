@@ -5,7 +5,8 @@
 
 USAGE='usage: 05_service.sh --bundle PATH --ring PATH [options] [--dry-run] [--undo]
 Write and start /etc/systemd/system/edgekin.service. The robot driver publishes joint angles and silhouettes into the
-ring (edgekin.runtime.ring.RingWriter); verdicts go to the journal.
+ring (edgekin.runtime.ring.RingWriter); verdicts go to the journal. An alarm outlives a restart; to acknowledge it, remove
+/var/lib/edgekin-watch/latch.json and restart the unit.
   --bundle PATH     what edgekin compile wrote
   --ring PATH       the ring of the robot driver, in /dev/shm
   --hz RATE         of the loop                        [1000]
@@ -52,7 +53,8 @@ StartLimitBurst=5
 [Service]
 Type=notify
 User=$SERVICE_USER
-ExecStart=$VENV/bin/edgekin watch $BUNDLE --ring $RING --hz $HZ --cpu $CPU
+ExecStart=$VENV/bin/edgekin watch $BUNDLE --ring $RING --hz $HZ --cpu $CPU --latch /var/lib/edgekin-watch/latch.json
+StateDirectory=edgekin-watch
 Restart=on-failure
 RestartSec=1
 # Pinged while the loop turns. Frames that do not come are the verdict unknown, no reason to start again.

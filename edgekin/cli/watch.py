@@ -25,6 +25,9 @@ if TYPE_CHECKING:
               help="SCHED_FIFO priority; 0: leave the policy.")
 @click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
               show_default=True, help="Instruction set of the engine.")
+@click.option("--latch", type=click.Path(path_type=Path), metavar="PATH",
+              help="Remember an alarm in this file, so that a restart does not forget it.")
+@click.option("--acknowledge", is_flag=True, help="Forget the alarm that --latch remembers.")
 def command(bundle: Path, ring: Path, **options: Any) -> None:
     """Watch an arm: run a BUNDLE on the frames of a ring and print every change of the verdict.
 
@@ -47,10 +50,9 @@ def command(bundle: Path, ring: Path, **options: Any) -> None:
             signal.signal(number, handler)
 
 
-def _changed(verdict: Verdict) -> None:
-    reason = "" if verdict.reason_name == "ok" else f" ({verdict.reason_name})"
-    click.echo(f"verdict: {verdict.name}{reason} at frame {verdict.sequence}, z {verdict.z:+.1f}, "
-               f"cusum {verdict.cusum:.1f}")
+def _changed(name: str, reason: str, verdict: Verdict) -> None:
+    because = "" if reason == "ok" else f" ({reason})"
+    click.echo(f"verdict: {name}{because} at frame {verdict.sequence}, z {verdict.z:+.1f}, cusum {verdict.cusum:.1f}")
 
 
 def _show(report: LoopReport | None) -> None:

@@ -22,6 +22,7 @@ class Watch:
 
     def __init__(self, folder, *args):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        (folder / "notify").unlink(missing_ok=True)
         self.socket.bind(str(folder / "notify"))
         self.heard = []
         self.child = subprocess.Popen([sys.executable, "-m", "edgekin", "watch", *map(str, args)], text=True,
@@ -35,6 +36,16 @@ class Watch:
             assert self.child.poll() is None, self.child.stderr.read()
             assert time.monotonic() < end, self.heard
             if select.select([self.socket], [], [], 0.1)[0]:
+                self.heard += self.socket.recv(4096).decode().split("\n")
+
+    def publish_until(self, wanted, writer, joints, packed):
+        """Publish a frame every 20 ms until a notification begins so."""
+        end = time.monotonic() + 60
+        while not any(line.startswith(wanted) for line in self.heard):
+            assert self.child.poll() is None, self.child.stderr.read()
+            assert time.monotonic() < end, self.heard
+            writer.publish(joints, packed)
+            if select.select([self.socket], [], [], 0.02)[0]:
                 self.heard += self.socket.recv(4096).decode().split("\n")
 
     def end(self):
@@ -75,18 +86,56 @@ def test_it_waits_for_the_ring_follows_the_verdict_and_stops_clean(bundle, frame
     watch.hear("STATUS=unknown")
     watch.heard.clear()
     watch.hear("WATCHDOG=1")  # also without a frame: that is a verdict
-    end = time.monotonic() + 60
-    while not any(line.startswith("STATUS=healthy") for line in watch.heard):
-        assert time.monotonic() < end, watch.heard
-        writer.publish(frames[0], packed)
-        if select.select([watch.socket], [], [], 0.02)[0]:
-            watch.heard += watch.socket.recv(4096).decode().split("\n")
+    watch.publish_until("STATUS=healthy", writer, frames[0], packed)
     watch.hear("STATUS=unknown (stale)")  # the publisher is silent again
     out, err = watch.end()
     assert watch.child.returncode == 0, err
     assert "verdict: healthy at frame" in out
     assert "verdict: unknown (stale)" in out
     assert "stopped; the verdict is unknown" in out
+
+
+def test_a_driver_that_starts_again_is_followed(bundle, frames, ring, tmp_path):
+    watch = Watch(tmp_path, bundle, "--ring", shm_path("watch"), "--hz", "50")
+    shm_path("watch").write_bytes(b"")  # a file that is no ring yet
+    packed = np.packbits(frames[1], axis=-1)
+    watch.hear("WATCHDOG=1")
+    watch.publish_until("STATUS=healthy", ring(), frames[0], packed)
+    watch.hear("STATUS=unknown (stale)")
+    shm_path("watch").unlink()
+    watch.heard.clear()
+    watch.publish_until("STATUS=healthy", ring(), frames[0], packed)
+    watch.end()
+    assert watch.child.returncode == 0
+
+
+def test_an_alarm_outlives_a_restart_until_it_is_acknowledged(bundle, frames, ring, tmp_path):
+    latch, args = tmp_path / "latch.json", (bundle, "--ring", shm_path("watch"), "--hz", "50")
+    writer, healthy, wrong = ring(), np.packbits(frames[1], axis=-1), np.packbits(~frames[1], axis=-1)
+    first = Watch(tmp_path, *args, "--latch", latch)
+    first.publish_until("STATUS=damaged", writer, frames[0], wrong)
+    first.end()
+    content = json.loads(latch.read_text())
+    assert (content["schema"], content["verdict"]) == ("edgekin.latch/1", "damaged")
+    again = Watch(tmp_path, *args, "--latch", latch)
+    again.publish_until("STATUS=damaged (latched before this start)", writer, frames[0], healthy)
+    out, _ = again.end()
+    assert "healthy" not in out
+    acknowledged = Watch(tmp_path, *args, "--latch", latch, "--acknowledge")
+    acknowledged.publish_until("STATUS=healthy", writer, frames[0], healthy)
+    acknowledged.end()
+    assert not latch.exists()
+
+
+def test_a_latch_that_says_nothing_sensible_is_a_fault(tmp_path):
+    from edgekin.watching import Latch
+
+    (tmp_path / "latch.json").write_text('{"verdict": "healthy"}')
+    assert Latch(tmp_path / "latch.json").name == "fault"
+    (tmp_path / "latch.json").write_text("")
+    assert Latch(tmp_path / "latch.json").name == "fault"
+    assert Latch(tmp_path / "latch.json", acknowledge=True).name == ""
+    assert Latch(None).name == ""
 
 
 def test_stopped_before_there_is_a_ring_it_says_so(bundle, tmp_path):

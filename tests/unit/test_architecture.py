@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "bundle": BASE | {"robot", "runtime", "detection"},
     "sim": BASE | {"robot", "runtime"},
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
-    "watching": {"errors", "machine", "bundle", "runtime"},
+    "watching": BASE | {"bundle", "runtime"},
     "estimation": BASE | {"bundle", "runtime", "models"},
     "doctor": {"errors", "machine", "gpu", "runtime"},
     "profiling": {"errors", "machine", "bundle", "runtime"},
