@@ -76,9 +76,10 @@ class Api:
     @property
     def typings(self) -> tuple[str, ...]:
         """How precisions can be asked for, best first: by the network's types (strong), by builder flags (weak)."""
-        can = {"strong": hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
-               "weak": hasattr(self.module.BuilderFlag, "FP16") and hasattr(self.module.BuilderFlag, "INT8")}
-        return tuple(typing for typing, possible in can.items() if possible)
+        weak = all(hasattr(self.module.BuilderFlag, name) for name in ("FP16", "INT8"))
+        # Where there are no flags, types are all that is left, named or not.
+        strong = hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not weak
+        return ("strong",) * strong + ("weak",) * weak
 
     def network_flags(self, typing: str) -> int:
         """The flags of create_network; a flag that a version does not know is one that it does not need."""

@@ -67,8 +67,8 @@ class Plan:
     def sidecar(self, name: str) -> dict[str, Any]:
         """Return what stands in the JSON file beside the plan `name`."""
         return {"schema": SCHEMA, "plan": {"file": name, "bytes": len(self.content), "sha256": sha256(self.content)},
-                "place": asdict(self.place), "precision": self.precision, "typing": self.typing,
-                "onnx": {"file": self.model, "sha256": self.model_sha256},
+                "place": asdict(self.place) | {"sms": list(self.place.sms)}, "precision": self.precision,
+                "typing": self.typing, "onnx": {"file": self.model, "sha256": self.model_sha256},
                 "layers": [asdict(layer) for layer in self.layers], "dropped": dict(self.dropped),
                 "build_seconds": round(self.build_seconds, 3), "frame_us": list(self.frame_us)}
 
