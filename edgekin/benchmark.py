@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
 from edgekin.robot import parse_damage
 from edgekin.runtime.clocks import ClockReport, ClockWatch
+from edgekin.runtime.cuda import CudaEngine, CudaInfo, CudaOptions
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
@@ -46,6 +47,8 @@ class BenchOptions:
     spin_us: float = AUTO_SPIN_US
     seed: int = 0  # of the arm's motion
     isa: str = "auto"
+    engine: str = "auto"  # native, cuda, or that of the bundle's target
+    cuda: CudaOptions = field(default_factory=CudaOptions)  # of engine cuda
 
     def validated(self) -> BenchOptions:
         """Return the options with the defaults filled in.
@@ -98,6 +101,7 @@ class BenchResult:
     power: PowerReport
     clocks: ClockReport
     peak_rss_mb: float  # of this process, Python included, without the arm's; 10^6 bytes
+    gpu: CudaInfo | None = None  # that the engine ran on
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema `edgekin.bench/1`."""
@@ -116,6 +120,7 @@ class BenchResult:
             "peak_rss_mb": self.peak_rss_mb, "fidelity": exact, "machine": machine.describe(),
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
+            "gpu": asdict(self.gpu) if self.gpu is not None else None,
             "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
                          "permissions": loop.permissions, "arm": asdict(self.arm), "steal_ms": loop.steal_ms},
         }
@@ -134,7 +139,7 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
     """
     options = options.validated()
     bundle = load_bundle(options.bundle)
-    engine = bundle.open_engine(options.isa)
+    engine = bundle.open(options.engine, options.isa, options.cuda)
     try:
         detector = NativeDetector(_for_camera(DetectorConfig.from_json(bundle.detector), options.camera_hz))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
@@ -142,12 +147,12 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
             measured = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
-        isa = engine.info.isa
+        isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, CudaEngine) else None
     finally:
         engine.close()
     return BenchResult(options, bundle, isa, measured.loop, measured.arm,
                        _detection(options, measured.loop, measured.arm), measured.power, measured.clocks,
-                       machine.peak_rss_mb())
+                       machine.peak_rss_mb(), gpu)
 
 
 def _for_camera(config: DetectorConfig, camera_hz: float) -> DetectorConfig:

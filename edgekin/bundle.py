@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,10 @@ from edgekin.errors import BundleError
 
 if TYPE_CHECKING:
     from edgekin.robot.spec import RobotSpec
+    from edgekin.runtime.cuda import CudaEngine, CudaOptions
     from edgekin.runtime.engine import Engine
+
+AnyEngine = TypeVar("AnyEngine", bound="Engine")
 
 SCHEMA = "edgekin.bundle/1"
 FORMAT_VERSION = 1
@@ -37,9 +40,13 @@ KNOWN_ANSWERS = "known_answers.npz"
 #: The body model beside a decoder, and its known answers.
 BODY, BODY_ANSWERS = "body.ekw", "body_answers.npz"
 
+#: Of target cuda: what the kernels are, and their source; cubins are beside them.
+KERNELS, KERNELS_SOURCE = "kernels.json", "kernels.cu"
+
 #: target -> the files without which a bundle of it is of no use.
 REQUIRED = {
     "native": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+    "cuda": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, KERNELS, KERNELS_SOURCE, "robot.urdf", "robot.yaml"),
     "onnx": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
     "tensorrt": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
     "tensorrt-rtx": (ONNX, PLAN, f"{PLAN}.json", KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
@@ -83,6 +90,16 @@ class Bundle:
         """Return a file's content after checking its size and hash; raises BundleError, naming the file."""
         return _read_checked(self.path, name, self.manifest["files"])
 
+    def open(self, engine: str = "auto", isa: str = "auto", options: CudaOptions | None = None) -> Engine:
+        """Open the engine asked for: native (with an instruction set), cuda (with options), or auto, the target's own.
+
+        Raises:
+            BundleError, RuntimeFault: as open_engine and open_cuda.
+        """
+        if engine == "cuda" or (engine == "auto" and self.target == "cuda"):
+            return self.open_cuda(options)
+        return self.open_engine(isa)
+
     def open_engine(self, isa: str = "auto") -> Engine:
         """Open the native engine and make it give the known answers.
 
@@ -93,10 +110,46 @@ class Bundle:
             BundleError: not a native bundle, or an answer differs from the recorded one.
             RuntimeFault: the engine refuses the weights or the instruction set.
         """
-        if self.target != "native":
+        if self.target not in ("native", "cuda"):
             raise BundleError(f"bundle {self.path} is for target {self.target}, which the native engine cannot run",
                               "Run: edgekin compile --target native")
         return self._open(WEIGHTS, KNOWN_ANSWERS, isa)
+
+    def open_cuda(self, options: CudaOptions | None = None) -> CudaEngine:
+        """Open the weights on a GPU, with the bundle's kernels where it has some for it, and ask the known answers.
+
+        Raises:
+            BundleError: neither a cuda nor a native bundle, or an answer differs from the recorded one.
+            RuntimeFault: no driver, no GPU, or no kernels for it and no compiler.
+        """
+        from edgekin.runtime.cuda import CudaEngine, probe
+
+        if self.target not in ("native", "cuda"):
+            raise BundleError(f"bundle {self.path} is for target {self.target}, which our CUDA kernels cannot run",
+                              "Run: edgekin compile --target cuda")
+        kernels = self._kernels()
+        cubin = self._cubin(kernels, probe(options).sm)
+        engine = CudaEngine(self.read(WEIGHTS), cubin, str(kernels["arithmetic"]), options)
+        return self._asked(engine, KNOWN_ANSWERS)
+
+    def _kernels(self) -> dict[str, Any]:
+        """What the bundle says of its kernels; of a native one, what fits its weights."""
+        if self.target == "native":
+            plain = self.precision == "int8" and self.manifest.get("quantization") is not None
+            return {"arithmetic": "int8" if plain else "fp32", "cubins": [], "source_sha256": ""}
+        kernels = _parse_object(self.read(KERNELS), self.path / KERNELS)
+        if not {"arithmetic", "cubins", "source_sha256"} <= kernels.keys():
+            raise BundleError(f"{self.path / KERNELS} does not say what the kernels are", _RECOMPILE)
+        return kernels
+
+    def _cubin(self, kernels: dict[str, Any], sm: int) -> bytes:
+        """The bundle's, where it has one of this library's source for this GPU; else cached or compiled here."""
+        from edgekin.runtime.cuda_kernels import cached_cubin, source_sha256
+
+        name = f"kernels.sm_{sm}.cubin"
+        if name in kernels["cubins"] and kernels["source_sha256"] == source_sha256():
+            return self.read(name)
+        return cached_cubin(sm).cubin
 
     @property
     def has_body(self) -> bool:
@@ -119,7 +172,10 @@ class Bundle:
     def _open(self, weights: str, answers: str, isa: str) -> Engine:
         from edgekin.runtime.engine import Engine
 
-        engine = Engine.open(self.read(weights), isa)
+        return self._asked(Engine.open(self.read(weights), isa), answers)
+
+    def _asked(self, engine: AnyEngine, answers: str) -> AnyEngine:
+        """Return the engine once it has given its known answers."""
         try:
             check_known_answers(engine, self.read(answers), f"{self.path}/{answers}")
         except BaseException:

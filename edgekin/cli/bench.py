@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgekin.benchmark import BenchOptions, BenchResult
+    from edgekin.runtime.cuda import CudaInfo
     from edgekin.runtime.detector import Verdict
 
 #: How a verdict looks on a terminal.
@@ -37,6 +38,12 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
               help="SCHED_FIFO priority; 0: leave the policy.")
 @click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
               show_default=True, help="Instruction set of the engine.")
+@click.option("--engine", type=click.Choice(["auto", "native", "cuda"]), default="auto", show_default=True,
+              help="native: this processor; cuda: an NVIDIA GPU; auto: what the bundle was compiled for.")
+@click.option("--io", type=click.Choice(["mapped", "copy", "managed"]), default="mapped", show_default=True,
+              help="cuda: the GPU reads and writes pinned memory, copies around its kernel, or managed memory.")
+@click.option("--sync", "wait", type=click.Choice(["spin", "block"]), default="spin", show_default=True,
+              help="cuda: poll for the result, or sleep until it is there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
 @click.option("--force", is_flag=True, help="Replace an existing JSON.")
@@ -55,9 +62,11 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_r
     from edgekin.bundle import latest_bundle
     from edgekin.errors import GateMissed
     from edgekin.output import check_output, write_json
+    from edgekin.runtime.cuda import CudaOptions
 
     check_output(json_path, force)
-    result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
+    cuda = CudaOptions(io=options.pop("io"), wait=options.pop("wait"))
+    result = _run(BenchOptions(bundle or latest_bundle(), cuda=cuda, **options).validated())
     if json_path is not None:
         write_json(json_path, result.to_json())
     _show(Console(soft_wrap=True), result)
@@ -98,6 +107,8 @@ def _show(console: Console, result: BenchResult) -> None:
     latency, loop, arm = result.loop.latency, result.loop, result.arm
     console.print(_table(result))
     misses = latency.misses
+    if result.gpu is not None:
+        _show_gpu(console, result.gpu)
     console.print(f"deadline misses: {misses.count} of {latency.frames} frames ({latency.miss_rate:.3%}): own work "
                   f"{misses.own}, preempted {misses.preempted}, stolen {misses.stolen}, unknown {misses.unknown}")
     console.print(f"ticks {latency.ticks}, frames {latency.frames}, skipped {latency.frames_skipped}, torn "
@@ -115,6 +126,14 @@ def _show(console: Console, result: BenchResult) -> None:
         console.print(f"[yellow]the simulated arm reached {arm.camera_hz:.0f} of {arm.wanted_camera_hz:.0f} frames a "
                       f"second on this machine ({arm.skipped_frames} skipped)[/]")
     console.print(_verdict(result))
+
+
+def _show_gpu(console: Console, gpu: CudaInfo) -> None:
+    how = "replayed as a graph" if gpu.graph else "enqueued"
+    console.print(f"GPU: {gpu.name}, sm_{gpu.sm}; launches a tick: {gpu.n_launches} of {gpu.blocks} x {gpu.threads} "
+                  f"threads, {how}; io {gpu.io}, sync {gpu.wait}", highlight=False)
+    if gpu.note:
+        console.print(f"[yellow]{gpu.note}[/]")
 
 
 def _table(result: BenchResult) -> Table:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @click.option("--int8", "precision", flag_value="int8", help="Symmetric int8 after calibration (the default).")
 @click.option("--fp32", "precision", flag_value="fp32", help="No quantization.")
 @click.option("--fp16", "precision", flag_value="fp16", help="FP16 body; not for target native.")
-@click.option("--target", type=click.Choice(["auto", "native", "onnx", "tensorrt", "tensorrt-rtx"]), default="native",
-              show_default=True, help="native: the C engines; onnx: files for ONNX Runtime; tensorrt: a plan for this "
-              "machine's GPU; tensorrt-rtx: a plan for GPUs that need not be here; auto: the best that is there.")
-@click.option("--sm", metavar="LIST", help="Compute capabilities for tensorrt-rtx.  [default: 86,89,120]")
+@click.option("--target", type=click.Choice(["auto", "native", "cuda", "onnx", "tensorrt", "tensorrt-rtx"]),
+              default="native", show_default=True, help="native: the C engines; cuda: our kernels for NVIDIA GPUs; "
+              "onnx: files for ONNX Runtime; tensorrt: a plan for this machine's GPU; tensorrt-rtx: a plan for GPUs "
+              "that need not be here; auto: the best that is there.")
+@click.option("--sm", metavar="LIST", help="Compute capabilities for tensorrt-rtx and cuda.  "
+              "[default: 86,89,120; for cuda 87,90,120]")
 @click.option("--builds", type=int, default=1, show_default=True, help="Plans to build; the fastest is kept.")
-@click.option("--no-plan", is_flag=True, help="Without the plan: it is built on the device, of the bundle.")
+@click.option("--no-plan", is_flag=True, help="Without plan and cubins: built on the device, of the bundle.")
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="YAML",
               help="Calibration profile; calibration/default.yaml shows the defaults.")
 @click.option("--calibration-method", type=click.Choice(["minmax", "percentile", "mse", "entropy", "auto"]),
@@ -147,11 +149,22 @@ def _show(result: CompileResult) -> None:
                       f"{result.body.parity.psnr_db:.2f} dB")
     if result.plan is not None:
         _show_plan(console, result.plan.sidecar)
+    if result.target == "cuda":
+        _show_kernels(console, result.bundle)
     if result.chosen:
         console.print(result.chosen, highlight=False)
     if result.note:
         console.print(result.note, style="" if result.precision == result.asked else "bold red")
     console.print(f"bundle: {result.bundle}", highlight=False)
+
+
+def _show_kernels(console: Console, bundle: Path) -> None:
+    """For which GPUs the kernels are compiled already."""
+    import re
+
+    sms = sorted(int(found[1]) for path in bundle.glob("*.cubin") if (found := re.search(r"sm_(\d+)", path.name)))
+    there = f"compiled for SM {', '.join(map(str, sms))}" if sms else "not compiled: the device needs nvcc or PyCUDA"
+    console.print(f"kernels: source, {there}", highlight=False)
 
 
 def _show_plan(console: Console, plan: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from edgekin.bundle import BODY, BODY_ANSWERS, DETECTOR
 from edgekin.compile.auto import choose
 from edgekin.compile.body import BodyPart, body_beside, own_body
+from edgekin.compile.cuda import CudaTarget
 from edgekin.compile.detector import DetectorPlan, calibrate_detector
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
@@ -45,8 +46,10 @@ PRECISIONS = ("fp32", "fp16", "int8")
 PLANNED = ("tensorrt", "tensorrt-rtx")  # targets that build a plan for a GPU
 TARGETS: dict[str, Callable[[PlanOptions], Target]] = {
     "native": lambda _: NativeTarget(), "onnx": lambda _: OnnxTarget(),
-    **{name: partial(PlanTarget, name) for name in PLANNED},
+    **{name: partial(PlanTarget, name) for name in PLANNED}, "cuda": CudaTarget,
 }
+#: Targets whose bundles run in our loop, with a detector of their own.
+JUDGED = ("native", "cuda")
 #: The best target that is there: edgekin.compile.auto.
 AUTO_TARGET = "auto"
 
@@ -89,7 +92,7 @@ class CompileConfig:
                               "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
         if not self.max_psnr_loss_db >= 0.0:
             raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
-        if self.target not in (*PLANNED, AUTO_TARGET) and self.plan != PlanOptions():
+        if self.target not in (*PLANNED, "cuda", AUTO_TARGET) and self.plan != PlanOptions():
             raise ConfigError(f"target {self.target} builds no plan, so --sm, --builds and --no-plan say nothing",
                               f"Use them with --target {' or '.join(PLANNED)}")
         self.plan.validated()
@@ -218,7 +221,7 @@ class _Compiler:
 
     def out(self, precision: str) -> Path:
         """The bundle's folder."""
-        kind = f"{self.target.name}-" if self.target.name in PLANNED else ""
+        kind = f"{self.target.name}-" if self.target.name in (*PLANNED, "cuda") else ""
         return self.config.out or Path(self.run.path) / f"bundle-{kind}{precision}"
 
     def prepare(self) -> None:
@@ -345,7 +348,7 @@ class _Compiler:
 
     def rival(self, reference: tuple[Product, Parity]) -> tuple[Product, Parity]:
         """Return what INT8 is held against: FP16 where the target says so and FP16 holds the gate, else FP32."""
-        if self.target.rival != "fp16":
+        if self.target.rival != "fp16" or not isinstance(self.graph, Graph):
             return reference
         self.progress("compile FP16", 0.0)
         try:
@@ -392,7 +395,7 @@ class _Compiler:
             if result.body is not None:
                 bundle.files({BODY: result.body.product.files[result.body.product.main]})
                 bundle.known_answers(result.body.product, poses, BODY_ANSWERS)
-            if self.target.name == "native":
+            if self.target.name in JUDGED:
                 self.progress("calibrate the detector", 0.0)
                 detector = calibrate_detector(product, run, config.detector, config.seed,
                                               lambda share: self.progress("calibrate the detector", share))
