@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +118,28 @@ def _native(work: Workload, device: Device, precision: str, assumed: Assumptions
 
 
 def _cuda(work: Workload, device: Device, precision: str, assumed: Assumptions) -> Estimate:
-    """One cooperative launch; the grid meets behind a layer whose output other blocks read. No tensor cores."""
+    """One cooperative launch; the grid meets behind a layer whose output other blocks read. No tensor cores.
+
+    At best every block does the linear layers at the front for itself, and a 1x1 convolution at the end is part of the
+    score (engines/cuda/plan.c).
+    """
     weighted, moving = _count(work, WITH_WEIGHTS), _count(work, MOVING)
-    barriers = Range(1.0, 2.0) if work.is_body else Range(float(weighted), float(weighted + moving))
+    kinds = [layer.kind for layer in work.layers[1:]]
+    front = len(list(takewhile(lambda pair: pair == ("linear", "linear"), pairwise(kinds))))
+    narrow = next((layer.kernel == 1 for layer in reversed(work.layers) if layer.weights), False)
+    barriers = (Range(0.0, 1.0) if work.is_body else
+                Range(max(0.0, float(weighted - front - narrow)), float(weighted + moving)))
     return _on_gpu("cuda", precision, work, device, assumed, Range(1.0, 1.0), barriers)
 
 
 def _tensorrt(work: Workload, device: Device, precision: str, assumed: Assumptions) -> Estimate:
-    """One kernel a layer with weights at best, in a CUDA graph; then our comparison with the mask."""
+    """One kernel a layer with weights at best, in a CUDA graph; then our comparison with the mask.
+
+    In INT8, a second one behind each may dequantize, add the bias and quantize again, as in plans of TensorRT-RTX.
+    """
     weighted, moving = _count(work, WITH_WEIGHTS), _count(work, MOVING)
-    launches = Range(float(weighted + 1), float(weighted + moving + REFORMATS))
+    most = weighted * (2 if precision == "int8" else 1) + moving + REFORMATS
+    launches = Range(float(weighted + 1), float(most))
     return _on_gpu("tensorrt", precision, work, device, assumed, launches, Range(0.0, 0.0))
 
 

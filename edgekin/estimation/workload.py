@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Work:
     weights: int  # elements
     channels: int  # of the output, each with a bias
     elements: int  # of input and output together
+    kernel: int = 0  # of convolutions
     least: int | None = None  # multiply-accumulates at best, where they depend on the pose; None: macs
 
     @property
@@ -90,15 +92,17 @@ def workload_of(bundle: Bundle) -> Workload:
         scoring = Work("scoring", 0, 0, 0, pixels + pixels // 8)
         if KINDS[raw_layers(engine)[0].kind] == "ellipsoids":
             return Workload((_ellipsoids(bundle, engine, pixels), scoring), True)
-        return Workload((*_layers(engine), scoring), False)
+        return Workload((*decoder_layers(engine), scoring), False)
 
 
-def _layers(engine: Engine) -> list[Work]:
+def decoder_layers(engine: Engine) -> list[Work]:
+    """Return the layers of an open decoder, without the comparison with the mask."""
     int8, found = engine.info.precision == "int8", []
     for raw in raw_layers(engine):
         inputs, outputs = raw.in_c * raw.in_h * raw.in_w, raw.out_c * raw.out_h * raw.out_w
         weights = (raw.weight_bytes - raw.out_c * (8 if int8 else 4)) // (1 if int8 else 4) if raw.weight_bytes else 0
-        found.append(Work(KINDS[raw.kind], raw.macs, weights, raw.out_c, inputs + outputs))
+        kernel = math.isqrt(weights // (raw.in_c * raw.out_c)) if KINDS[raw.kind] in ("conv", "convt") else 0
+        found.append(Work(KINDS[raw.kind], raw.macs, weights, raw.out_c, inputs + outputs, kernel))
     return found
 
 
@@ -113,4 +117,5 @@ def _ellipsoids(bundle: Bundle, engine: Engine, pixels: int) -> Work:
     posing = ELLIPSOID_MACS * ellipsoids * views + POSE_MACS * (3 * joints + links * views)
     macs = posing + PIXEL_MACS * ellipsoids * silhouette
     floats = (len(blob) - offset) // 4
-    return Work("ellipsoids", macs, floats, 0, engine.info.n_joints + pixels, posing + PIXEL_MACS * silhouette)
+    least = posing + PIXEL_MACS * silhouette
+    return Work("ellipsoids", macs, floats, 0, engine.info.n_joints + pixels, least=least)
