@@ -75,6 +75,7 @@ UNIT
 install_unit() {
   check_path --bundle "$BUNDLE"
   check_path --ring "$RING"
+  [[ $RING != /tmp/* ]] || die "--ring is $RING, and the unit has a /tmp of its own" "Publish in /dev/shm"
   [[ -f $ROOT$BUNDLE/manifest.json ]] || die "$BUNDLE is no bundle" "Copy one there: edgekin compile writes it"
   [[ -x $ROOT$VENV/bin/edgekin ]] || ((DRY_RUN)) || die "no $VENV/bin/edgekin" "Run 02_packages.sh, or set EDGEKIN_VENV"
   local before=$changes

@@ -196,6 +196,7 @@ def test_anything_but_a_jetson_is_one_clear_line(root, run, name):
     (("--bundle", "/nowhere", "--ring", "/dev/shm/r"), 1, "is no bundle"),
     (("--bundle", "/srv/bundle", "--ring", "/dev/shm/a b"), 1, "--ring"),
     (("--bundle", "/srv/bundle", "--ring", "/dev/shm/r", "--user", "x\nExecStart=/bin/sh"), 1, "--user"),
+    (("--bundle", "/srv/bundle", "--ring", "/tmp/arm.ring"), 1, "a /tmp of its own"),
     (("--bundle", "/srv/bundle"), 2, "--ring is missing"),
 ])
 def test_a_unit_is_not_written_from_bad_values(root, args, status, message):
