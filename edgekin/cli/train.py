@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--data", help="A dataset (.npz) instead of a protocol; its last blocks are the test split.")
 @click.option("--samples", type=int, help="Training samples.")
 @click.option("--budget", "budget_s", type=float, metavar="SECONDS",
-              help="Time for the fit.  [default: a pair 600, one model 150; beyond 5 joints 780 and 300; ffksm 1200]")
+              help="Time for the fit.  [default: a pair 780, one model 150; beyond 5 joints 840 and 300; ffksm 1200]")
 @click.option("--steps", type=int,
               help="Optimiser steps instead of a time budget: repeatable.  [default: none, but for published]")
 @click.option("--seed", type=int, help="Of samples, weights and order.  [default: 0]")
@@ -50,7 +50,7 @@ def command(config_path: Path | None, resume_run: bool, force: bool, json_path: 
     """Train a self-model and score it beside its floors.
 
     Without --model two: a body model of the robot's chain, and a decoder that is distilled from it. Without arguments:
-    of the built-in arm, in about eleven minutes. The run folder has all that `edgekin compile` needs.
+    of the built-in arm, in about fourteen minutes on every core. The run folder has all that `edgekin compile` needs.
     """
     from edgekin.output import check_output, write_json
     from edgekin.training.train import resume, train

@@ -75,7 +75,7 @@ class _Planner:
             "robot": self.config.robot, "model": who.model, "protocol": "uniform", "samples": samples,
             "test_samples": self.preset.test, "seed": self.config.seed,
             **({"depth": True} if row and may_have_depth(who.model) else {}), **who.settings, **budget, **settings})
-        made = replace(made, batch=min(made.batch, samples))
+        made = replace(made, batch=min(made.batch_size, samples))
         what = json.dumps([asdict(replace(made, robot="", name=None)), row, self.sha256], sort_keys=True)
         key = f"{who.model}-{samples}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
         return Piece(label, who, replace(made, name=key).validated(), key, row)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from edgekin.training.soap import Soap
     from edgekin.training.tail import Tail
     from edgekin.training.teacher import Teacher
 
@@ -132,6 +133,21 @@ def _tail(network: nn.Module, depth_weight: float) -> Tail | None:
     return Tail(network, depth_weight=depth_weight) if fits(network) else None
 
 
+def _soap(network: nn.Module, config: TrainConfig, average: dict[str, torch.Tensor]) -> Soap | None:
+    """The optimiser of a decoder that learns from fresh poses; None where it does not know the layers.
+
+    From frames alone Adam learns as much: what it does not learn in time it cannot learn by heart.
+    """
+    from edgekin.training.soap import Soap
+    from edgekin.training.tail import parts_of
+
+    parts = parts_of(network)
+    if parts is None:
+        return None
+    name = next(name for name, p in network.named_parameters() if p is parts.spread.weight)
+    return Soap(network, parts.spread, average[name], config.learning_rate, BETAS)
+
+
 class Trainer:
     """Trains one model on one split; the weights that it leaves in the model are the running mean.
 
@@ -150,23 +166,24 @@ class Trainer:
         if config.steps is None and config.budget_s is None:
             raise ConfigError("a training needs a budget of seconds or steps", "Set budget_s or steps")
         own = isinstance(model.module, OwnTraining)
-        self.teacher, self.fresh = teacher, fresh_of(config.batch) if teacher is not None else 0
-        if len(split.train) < config.batch - self.fresh and not own:
-            raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch}",
+        self.teacher, self.fresh = teacher, fresh_of(config.batch_size) if teacher is not None else 0
+        if len(split.train) < config.batch_size and teacher is None and not own:
+            raise DataError(f"{len(split.train)} training samples are fewer than a batch of {config.batch_size}",
                             "Collect more samples or lower the batch in --config")
         self.model, self.config, self.folder = model, config, folder
         self.device = pick_device(config.device)
         self.network = model.module.to(self.device).train()
         self.joint_pos = torch.as_tensor(split.train.inputs, dtype=torch.float32, device=self.device)
-        self.batch = min(config.batch - self.fresh, len(split.train))
+        self.batch = min(config.batch_size - self.fresh, len(split.train))
         self.data = split.train
         self.masks = None if own else torch.as_tensor(split.train.masks, device=self.device)
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
         held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
         self.held_pos, self.held_masks = split.test.inputs[held_out], split.test.masks[held_out]
         self.tail = _tail(self.network, config.depth_weight)
-        self.optimiser = _adam(self.network, config)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.soap = None if teacher is None else _soap(self.network, config, self.average)
+        self.optimiser = self.soap or _adam(self.network, config)
         self.progress = Progress()
         self._losses: list[torch.Tensor] = []
 
@@ -217,6 +234,7 @@ class Trainer:
         if self.tail is not None:
             with self._features(self.tail.head) as features:
                 code = self.tail.head(q)
+            code = code if self.soap is None else self.soap.turned(code)
             loss, total = self.tail.loss(code, target, truth)
             return loss, total + feature_penalty(features)
         with self._features(network) as features:
@@ -249,7 +267,8 @@ class Trainer:
         self.optimiser.step()
         self.progress.step += 1
         self._losses.append(loss.detach())
-        if isinstance(self.network, OwnTraining) and self.network.adapt(share, self.optimiser):
+        own = self.network if isinstance(self.network, OwnTraining) else None
+        if own is not None and isinstance(self.optimiser, torch.optim.Optimizer) and own.adapt(share, self.optimiser):
             self._follow(0.0)
         elif self.progress.step % AVERAGE_EVERY == 0:
             self._follow(min(AVERAGE_DECAY, (1 + self.progress.step) / (10 + self.progress.step)))
@@ -283,11 +302,19 @@ class Trainer:
     def _averaged(self) -> Iterator[None]:
         """The model with the running mean as its weights, for the length of a block."""
         live = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
+        self._take_average()
         try:
             yield
         finally:
             self.network.load_state_dict(live)
+            if self.soap is not None:
+                self.soap.open = True
+
+    def _take_average(self) -> None:
+        """Make the running mean the network's weights, for use."""
+        self.network.load_state_dict(self.average if self.soap is None else self.soap.plain(self.average))
+        if self.soap is not None:
+            self.soap.open = False
 
     def _look(self) -> None:
         """Add a point to both curves."""
@@ -334,7 +361,7 @@ class Trainer:
                 if stop[0]:
                     raise KeyboardInterrupt
         self._look()
-        self.network.load_state_dict(self.average)
+        self._take_average()
         if isinstance(self.network, OwnTraining):
             self.network.finish()
         self.network.eval()
@@ -377,7 +404,8 @@ class Trainer:
                 elif room in parts:
                     parts[room][rest] = value
             self.network.load_state_dict(parts["model"])
-            self.average = {k: parts["average"][k] for k in self.network.state_dict()}
+            for name, value in self.average.items():
+                value.copy_(parts["average"][name])
             groups = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
             self.progress = Progress(**progress)

@@ -21,8 +21,8 @@ FEW_JOINTS = 5
 #: The same for ffksm, which marches a thousand rays where others draw a picture.
 FIELD_BUDGET_S = 1200.0
 #: The same for a body model and the decoder that is distilled from it; the body model's part of it.
-PAIR_BUDGET_S, LONG_PAIR_BUDGET_S = 600.0, 780.0
-BODY_SHARE, BODY_BUDGET_S = 0.15, 120.0
+PAIR_BUDGET_S, LONG_PAIR_BUDGET_S = 780.0, 840.0
+BODY_SHARE, BODY_BUDGET_S = 0.12, 120.0
 #: Steps of a body model where the decoder's are fixed and not fewer.
 BODY_STEPS = 8000
 #: `teacher` for a body model that is trained first, on the same samples.
@@ -30,6 +30,9 @@ BODY = "body"
 BODY_MODEL = "k3dgs"
 #: The models that can be distilled.
 STUDENTS = ("neurokin", "resneurokin-d")
+#: Samples a step: where nothing else is asked; where a teacher draws as many as are wanted, and a step of many costs
+#: less than that of few. Doubling them is worth as much as doubling the steps.
+BATCH, DISTILLED_BATCH = 16, {"neurokin": 64, "resneurokin-d": 32}
 #: Share of a batch that a teacher draws; the rest are frames, in which it cannot be wrong.
 FRESH_SHARE = 0.875
 #: Steps of a compact size on protocol published, where a fit that goes on too long loses on poses beyond the trained
@@ -61,7 +64,7 @@ class TrainConfig:
     seed: int = 0  # of data, weights and order
     depth: bool = False  # depth pictures for a model that can predict depth without learning it
     depth_weight: float = 1.0  # factor of what errors of depth cost, where depth is learned; 0: it is not
-    batch: int = 16  # samples a step
+    batch: int | None = None  # samples a step; None: see batch_size
     learning_rate: float = 1e-2  # peak of Adam's
     angle_noise_rad: float = 0.0  # standard deviation of what is added to the joint angles, anew in every step
     device: str = "auto"  # auto | cpu | cuda
@@ -83,7 +86,7 @@ class TrainConfig:
         if self.teacher is not None and self.protocol == "views":
             raise ConfigError("a teacher draws what the robot's own camera sees, not protocol views",
                               "Leave the teacher out: --no-body-model")
-        if self.teacher is not None and self.batch < 2:
+        if self.teacher is not None and self.batch_size < 2:
             raise ConfigError("batch is 1, expected 2 or more with a teacher", "Raise the batch")
         if self.cameras is not None and self.protocol != "views" and self.data is None:
             raise ConfigError(f"protocol {self.protocol or 'uniform'} has the robot's own cameras, not {self.cameras} "
@@ -130,6 +133,14 @@ class TrainConfig:
             return replace(body, steps=min(self.steps or BODY_STEPS, BODY_STEPS)), replace(self, learn=None)
         first = min(BODY_SHARE * self.budget_s, BODY_BUDGET_S)
         return replace(body, budget_s=first), replace(self, budget_s=self.budget_s - first, learn=None)
+
+    @property
+    def batch_size(self) -> int:
+        """`batch`, or what suits the model."""
+        if self.batch is not None:
+            return self.batch
+        distilled = self.teacher is not None and self.size != "published"
+        return DISTILLED_BATCH.get(self.model, BATCH) if distilled else BATCH
 
     @property
     def learned(self) -> tuple[str, ...]:
