@@ -86,6 +86,7 @@ def load_devices() -> dict[str, list[str]]:
     return {key: list(entry["modes"]) for key, entry in _content()["devices"].items()}
 
 
+@lru_cache(maxsize=1)
 def load_assumptions() -> Assumptions:
     """Return what is assumed."""
     entries = {key: value for key, value in _content()["assumptions"].items() if key != "source"}

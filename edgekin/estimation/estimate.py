@@ -14,7 +14,7 @@ from typing import Any
 
 from edgekin import machine
 from edgekin.bundle import load_bundle
-from edgekin.estimation.devices import Assumptions, Device, Range, load_assumptions, load_device
+from edgekin.estimation.devices import Device, Range, load_assumptions, load_device
 from edgekin.estimation.workload import Work, Workload, workload_of
 
 SCHEMA = "edgekin.estimate/1"
@@ -89,18 +89,18 @@ def estimate_bundle(path: Path, device: str, mode: str = "", clocks: dict[str, f
 
 def estimate_workload(work: Workload, device: Device) -> list[Estimate]:
     """Return what every engine that has such layers would take, the native one first."""
-    assumed = load_assumptions()
     on_cpu = [precision for precision in ("fp32", "int8") if precision in device.cpu_macs]
     if work.is_body:  # its arithmetic is float everywhere
-        return [*(_native(work, device, precision, assumed) for precision in on_cpu[:1]),
-                _cuda(work, device, "fp32", assumed)]
-    return [*(_native(work, device, precision, assumed) for precision in on_cpu),
-            *(_cuda(work, device, precision, assumed) for precision in ("fp16", "int8")),
-            *(_tensorrt(work, device, precision, assumed) for precision in ("fp32", "fp16", "int8"))]
+        return [*(_native(work, device, precision) for precision in on_cpu[:1]),
+                _cuda(work, device, "fp32")]
+    return [*(_native(work, device, precision) for precision in on_cpu),
+            *(_cuda(work, device, precision) for precision in ("fp16", "int8")),
+            *(_tensorrt(work, device, precision) for precision in ("fp32", "fp16", "int8"))]
 
 
-def _native(work: Workload, device: Device, precision: str, assumed: Assumptions) -> Estimate:
+def _native(work: Workload, device: Device, precision: str) -> Estimate:
     """One core; it skips the products of inputs that are zero, but for those of ellipsoids."""
+    assumed = load_assumptions()
     dense = Range(1.0, 1.0) if work.is_body else assumed.cpu_dense_share
     macs_us, moved = device.cpu_gmacs(precision) * 1e3, work.bytes(precision) / 1e3
     share = assumed.cpu_roof_share
@@ -117,7 +117,7 @@ def _native(work: Workload, device: Device, precision: str, assumed: Assumptions
                     _bound(compute, memory, none))
 
 
-def _cuda(work: Workload, device: Device, precision: str, assumed: Assumptions) -> Estimate:
+def _cuda(work: Workload, device: Device, precision: str) -> Estimate:
     """One cooperative launch; the grid meets behind a layer whose output other blocks read. No tensor cores.
 
     At best every block does the linear layers at the front for itself, and a 1x1 convolution at the end is part of the
@@ -129,10 +129,10 @@ def _cuda(work: Workload, device: Device, precision: str, assumed: Assumptions) 
     narrow = next((layer.kernel == 1 for layer in reversed(work.layers) if layer.weights), False)
     barriers = (Range(0.0, 1.0) if work.is_body else
                 Range(max(0.0, float(weighted - front - narrow)), float(weighted + moving)))
-    return _on_gpu("cuda", precision, work, device, assumed, Range(1.0, 1.0), barriers)
+    return _on_gpu("cuda", precision, work, device, Range(1.0, 1.0), barriers)
 
 
-def _tensorrt(work: Workload, device: Device, precision: str, assumed: Assumptions) -> Estimate:
+def _tensorrt(work: Workload, device: Device, precision: str) -> Estimate:
     """One kernel a layer with weights at best, in a CUDA graph; then our comparison with the mask.
 
     In INT8, a second one behind each may dequantize, add the bias and quantize again, as in plans of TensorRT-RTX.
@@ -140,11 +140,12 @@ def _tensorrt(work: Workload, device: Device, precision: str, assumed: Assumptio
     weighted, moving = _count(work, WITH_WEIGHTS), _count(work, MOVING)
     most = weighted * (2 if precision == "int8" else 1) + moving + REFORMATS
     launches = Range(float(weighted + 1), float(most))
-    return _on_gpu("tensorrt", precision, work, device, assumed, launches, Range(0.0, 0.0))
+    return _on_gpu("tensorrt", precision, work, device, launches, Range(0.0, 0.0))
 
 
-def _on_gpu(engine: str, precision: str, work: Workload, device: Device, assumed: Assumptions, launches: Range,
+def _on_gpu(engine: str, precision: str, work: Workload, device: Device, launches: Range,
             barriers: Range) -> Estimate:
+    assumed = load_assumptions()
     gmacs = device.gpu_gmacs(precision, tensor_cores=engine == "tensorrt")
     fits = 0 < work.bytes(precision) <= device.l2_bytes
     sm_ghz = device.sms * device.clocks.gpu_mhz / 1e3
