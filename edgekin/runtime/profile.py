@@ -116,6 +116,17 @@ def raw_layers(engine: Engine) -> list[Any]:
     return found
 
 
+def tick_us(engine: Engine, q: NDArray[Any], mask: NDArray[np.uint8], ticks: int) -> NDArray[np.float64]:
+    """Return the times (ticks,) us of whole frames called from C: joint angles (J,) rad to the score of the mask.
+
+    Raises:
+        RuntimeFault: the engine refuses, before or after.
+    """
+    times: NDArray[np.float64] = _profile(engine, q, mask, ticks).sum(axis=1) / 1e3
+    engine.score(mask)
+    return times
+
+
 def _profile(engine: Engine, q: NDArray[Any], mask: NDArray[np.uint8], ticks: int) -> NDArray[np.int32]:
     """Return (ticks, layers + 1) ns of each layer and of the scoring."""
     for _ in range(WARMUP_TICKS):
