@@ -179,8 +179,9 @@ def _show_plan(console: Console, plan: Mapping[str, Any]) -> None:
     for layer in layers:
         if layer["got"] != layer["asked"]:
             console.print(f"  {layer['name']} was asked for {layer['asked']}, got {layer['got']}", style="yellow")
-    for name, reason in plan["dropped"].items():
-        console.print(f"  {name} would not build in int8 and is fp16: {reason}", style="yellow", highlight=False)
+    for reason in dict.fromkeys(plan["dropped"].values()):
+        names = ", ".join(name for name, its in plan["dropped"].items() if its == reason)
+        console.print(f"  would not build in int8: {names}: {reason}", style="yellow", highlight=False, markup=False)
 
 
 def _table(result: CompileResult) -> Table:

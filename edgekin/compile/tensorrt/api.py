@@ -6,6 +6,7 @@ TensorRT 8.6 to 11 and TensorRT-RTX differ in a handful of names (docs/targets.m
 from __future__ import annotations
 
 import importlib
+import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,9 @@ REMEDIES = {
                  "device: --no-plan"),
     "tensorrt-rtx": "Run: pip install 'edgekin[rtx]'",
 }
+
+#: Of what TensorRT logged, in one of our errors.
+MAX_ERROR_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class Api:
         return Log()
 
     def errors(self) -> str:
-        """The errors logged so far, in one line; empty where there are none."""
+        """The errors logged so far, in one line that is not too long; empty where there are none."""
         texts = [m.text for m in self.messages if m.severity in ("ERROR", "INTERNAL_ERROR")]
-        return "; ".join(" ".join(text.split()) for text in dict.fromkeys(texts))
+        return textwrap.shorten("; ".join(dict.fromkeys(texts)), MAX_ERROR_CHARS, placeholder=" ...")
 
     # ---- what it can do ----
 
@@ -76,7 +80,8 @@ class Api:
     @property
     def typings(self) -> tuple[str, ...]:
         """How precisions can be asked for, best first: by the network's types (strong), by builder flags (weak)."""
-        weak = all(hasattr(self.module.BuilderFlag, name) for name in ("FP16", "INT8"))
+        # TensorRT-RTX, which builds ahead of time, has had the flags without obeying them.
+        weak = not self.ahead_of_time and all(hasattr(self.module.BuilderFlag, name) for name in ("FP16", "INT8"))
         # Where there are no flags, types are all that is left, named or not.
         strong = hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED") or not weak
         return ("strong",) * strong + ("weak",) * weak

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -112,7 +113,7 @@ def predict(api: Api, plan: bytes, joint_pos: Float, output: str = OUTPUT) -> Lo
 
 
 def open_frame(api: Api, plan: bytes) -> Frame:
-    """Return a function that runs one frame and scores it in numpy."""
+    """Return a function that runs one frame and scores it in numpy; the GPU's memory is freed with it."""
     runner = PlanRunner(api, plan)
 
     def frame(joints: Float, packed: NDArray[np.uint8]) -> None:
@@ -120,6 +121,7 @@ def open_frame(api: Api, plan: bytes) -> Frame:
         observed = np.unpackbits(packed, axis=-1, count=logits.shape[-1]).astype(bool)
         np.sum(np.logaddexp(0.0, np.where(observed, -logits, logits)))
 
+    weakref.finalize(frame, runner.close)
     return frame
 
 

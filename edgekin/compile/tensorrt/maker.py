@@ -96,7 +96,7 @@ class PlanMaker:
         Raises:
             BuildFailed: no plan builds, however it is asked for; the message has every reason.
         """
-        failures = []
+        failures = dict[str, str]()
         # All of it in any typing comes before a part of it: a fallback to flags loses nothing, a layer in FP16 does.
         for partly in (False, True) if precision == "int8" else (False,):
             for typing in self.api.typings:
@@ -105,10 +105,10 @@ class PlanMaker:
                 try:
                     found = back_off(once, model) if partly else BackedOff(once(model), model, {})
                 except BuildFailed as error:
-                    failures.append(f"{typing} typing: {error.message}")
+                    failures[typing] = f"{typing} typing: {error.message}"
                     continue
                 return self._finish(found, flavours, typing)
-        raise BuildFailed("; ".join(dict.fromkeys(failures)), "Compile at another precision, and report this")
+        raise BuildFailed("; ".join(failures.values()), "Compile at another precision, and report this")
 
     def _recipe(self, precision: str, typing: str) -> BuildOptions:
         if self.api.ahead_of_time:
@@ -121,9 +121,10 @@ class PlanMaker:
         if not self.api.ahead_of_time:
             self._remember(built.timing_cache)
         recipe, file = built.options, flavours.file(typing)
+        asked = flavours.files()[file]  # of the whole: a layer that had to leave INT8 was asked for it
         weak_body = "fp16" if typing == "weak" and recipe.precision != "fp32" else ""
-        plan = Plan(built.plan, self.place, recipe.precision, typing, file, sha256(flavours.files()[file]),
-                    tuple(layers(found.model, self._kernels(built), weak_body)), found.dropped, built.seconds, times)
+        plan = Plan(built.plan, self.place, recipe.precision, typing, file, sha256(asked),
+                    tuple(layers(asked, self._kernels(built), weak_body)), found.dropped, built.seconds, times)
         return Made(plan, found.model)
 
     def _fastest(self, found: BackedOff) -> tuple[Built, tuple[float, ...]]:

@@ -61,12 +61,12 @@ class PlanTarget:
 
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Raise ConfigError: a plan is of layers, a body model is of ellipsoids."""
-        raise ConfigError(f"a body model of {len(graph.links)} ellipsoids has no ONNX, so no {self.name} plan at "
-                          f"{precision}", "Run: edgekin compile --target native")
+        raise ConfigError(f"a body model of {len(graph.links)} ellipsoids has no ONNX, so no {self.name} plan",
+                          "Run: edgekin compile --target native")
 
     def field(self, graph: FieldGraph, precision: str) -> Product:
         """Raise ConfigError: the ray-marcher evaluates its network too often for a control loop."""
-        raise ConfigError(f"ffksm ({graph.count()[1]:,} MACs a picture) has no {self.name} plan at {precision}",
+        raise ConfigError(f"ffksm ({graph.count()[1]:,} MACs a picture) has no {self.name} plan",
                           "Run: edgekin compile --fp32 --target onnx")
 
     def fp32(self, graph: Graph) -> Product:
