@@ -46,6 +46,8 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, isa: str, 
     roofline, found = result.profile.roofline, result.profile
     console.print(f"one frame, joint angles to score: {found.frame_p50_us:.1f} us p50 without clocks between the "
                   f"layers; {found.ideal_us:.1f} us at the roofline: {found.roofline_share:.0%} of it reached")
+    console.print(f"following an arm of 0.5 rad/s at 1 kHz: {found.following_us[0]:.1f} us p50, "
+                  f"{found.following_us[1]:.1f} us p99")
     console.print(f"roofline: {roofline.gmacs:.1f} GMAC/s ({found.precision}, {found.isa}), weights "
                   f"{roofline.weights_gb_s:.1f} GB/s, feature maps {roofline.maps_gb_s:.1f} GB/s")
 

@@ -19,7 +19,7 @@ from edgekin.quantization.qgraph import QuantGraph, QuantLayer
 from edgekin.runtime.engine import FILE_PRECISIONS, KINDS
 
 MAGIC = b"EKW1"
-VERSION = 1
+VERSION = 2
 ALIGN = 64
 HEADER_BYTES = 64
 LAYER_BYTES = 128

@@ -19,7 +19,9 @@ Array = NDArray[Any]
 I8 = NDArray[np.int8]
 
 #: sin and cos fill the range [-1, 1] exactly.
-SINCOS_SCALE = np.float32(1.0 / 127.0)
+SINCOS_SCALE = np.float32(1.0 / 32767.0)
+#: Joints reach the first linear layer in 16 bits: in 8 a step would be half a degree.
+JOINT_MAX = 32767
 #: The largest quantized value; -128 is never used, so that negation is exact.
 QMAX = 127
 #: The bias may use half of the accumulator's range.
@@ -66,10 +68,10 @@ class QuantGraph:
         return self.layers[-1].out_scale
 
 
-def quantize(x: Array, scale: float) -> I8:
-    """Return clip(rint(x / scale), -127, 127) in float32, rounding half to even."""
+def quantize_joints(x: Array, scale: float) -> NDArray[np.int16]:
+    """Return clip(rint(x / scale), -32767, 32767) in float32, rounding half to even."""
     levels = np.rint(np.asarray(x, np.float32) / np.float32(scale))
-    return np.asarray(np.clip(levels, -QMAX, QMAX), dtype=np.int8)
+    return np.asarray(np.clip(levels, -JOINT_MAX, JOINT_MAX), dtype=np.int16)
 
 
 def dequantize(q: Array, scale: float) -> NDArray[np.float32]:
@@ -121,11 +123,11 @@ def upconv_shift(weight: I8) -> int:
     return next(s for s in range(32) if (largest + (1 << s >> 1)) >> s <= STAMP_LIMIT)
 
 
-def _check_range(layer: QuantLayer) -> None:
+def _check_range(layer: QuantLayer, in_max: int) -> None:
     """The accumulator must fit into int32, and so must its requantized value before the clip."""
     assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
     total = np.abs(_rows(layer.weight.astype(np.int64), layer.kind)).sum(axis=1)
-    bound = np.abs(layer.bias.astype(np.int64)) + QMAX * total
+    bound = np.abs(layer.bias.astype(np.int64)) + in_max * total
     if bound.max() >= 2**31:
         raise ConfigError(f"layer {layer.name}: an accumulator can reach {bound.max()}, expected below 2^31",
                           "Use fewer inputs per layer")
@@ -136,7 +138,7 @@ def _check_range(layer: QuantLayer) -> None:
 
 
 def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
-                   weight_scale: NDArray[np.float64] | None = None) -> QuantLayer:
+                   weight_scale: NDArray[np.float64] | None = None, in_max: int = QMAX) -> QuantLayer:
     """Return one weighted layer in integers.
 
     Args:
@@ -144,6 +146,7 @@ def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
         in_scale: real value of one unit of its input.
         out_scale: real value of one unit of its output.
         weight_scale: (out,) real value of one unit of each channel's weights; by default max-abs / 127.
+        in_max: the largest magnitude of an input, in units.
 
     Raises:
         ConfigError: the scales are not positive and finite, or the integers would overflow.
@@ -163,7 +166,7 @@ def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
         layer.kind, layer.name, dict(layer.attrs), in_scale, out_scale, shift,
         np.clip(weight, -QMAX, QMAX).astype(np.int8),
         np.rint(bias / (in_scale * weight_scale)).astype(np.int32), multiplier, weight_scale)
-    _check_range(result)
+    _check_range(result, in_max)
     return result
 
 
@@ -173,24 +176,27 @@ def quantize_graph(graph: Graph, scales: dict[str, float],
 
     Args:
         graph: the float decoder.
-        scales: layer name -> real value of one output unit, for every linear, conv, convt and joints layer.
+        scales: layer name -> real value of 1/127 of the outputs' range, for every linear, conv, convt and joints layer.
         weight_scales: layer name -> (out,) scales of the weights; max-abs / 127 where a name is missing.
 
     Raises:
-        ConfigError: a scale is missing or unusable, or the integers would overflow.
+        ConfigError: a scale is missing or unusable, the integers would overflow, or no linear layer reads the joints.
     """
     shapes(graph)
+    if len(graph.layers) < 2 or graph.layers[1].kind != "linear":
+        raise ConfigError("an integer graph's second layer has to be linear: it reads joints in 16 bits")
     layers: list[QuantLayer] = []
     scale = 1.0
-    for layer in graph.layers:
+    for index, layer in enumerate(graph.layers):
         if layer.kind in (*WEIGHTED, "joints") and layer.name not in scales:
             raise ConfigError(f"no output scale for layer {layer.name}", "Calibrate the graph that is being quantized")
         if layer.kind in WEIGHTED:
             out = float(np.float32(scales[layer.name]))
-            layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name)))
+            in_max = JOINT_MAX if index == 1 else QMAX
+            layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name), in_max))
         else:
-            fixed = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(scales.get(layer.name, 1.0)))}
-            out = fixed.get(layer.kind, scale)
+            joints = scales.get(layer.name, 1.0) * QMAX / JOINT_MAX
+            out = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(joints))}.get(layer.kind, scale)
             if not (np.isfinite(out) and out > 0):
                 raise ConfigError(f"layer {layer.name} has the output scale {out}, expected a positive number")
             layers.append(QuantLayer(layer.kind, layer.name, dict(layer.attrs), scale, out))
@@ -285,12 +291,12 @@ def _weighted(layer: QuantLayer, x: I8) -> I8:
     return requantize(total, layer.multiplier, layer.shift, bool(a.get("relu")))
 
 
-def _step(layer: QuantLayer, x: Array) -> I8:
+def _step(layer: QuantLayer, x: Array) -> Array:
     a = layer.attrs
     if layer.kind == "sincos":
-        return quantize(sincos(x), layer.out_scale)[:, :, None, None]
+        return quantize_joints(sincos(x), layer.out_scale)[:, :, None, None]
     if layer.kind == "joints":
-        return quantize(x, layer.out_scale)[:, :, None, None]
+        return quantize_joints(x, layer.out_scale)[:, :, None, None]
     if layer.kind == "reshape":
         return x.reshape(len(x), a["channels"], a["height"], a["width"])
     if layer.kind == "pixel_shuffle":

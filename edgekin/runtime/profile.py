@@ -17,6 +17,8 @@ from edgekin.runtime.status import check
 
 TICKS = 500  # at one pose, before the next
 WARMUP_TICKS = 20
+#: How far the fastest joint moves from one frame to the next where the arm is followed: 0.5 rad/s at 1 kHz.
+STEP_RAD = 5e-4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Profile:
     precision: str
     ticks: int
     layers: tuple[LayerProfile, ...]  # the last one is the scoring
-    frame_p50_us: float  # joint angles to score, called from Python, no clock between the operations
+    frame_p50_us: float  # joint angles to score, called from Python, no clock between the operations; poses far apart
+    following_us: tuple[float, float]  # p50 and p99 of the same on a path between the poses, in steps of STEP_RAD
     roofline: Roofline
 
     @property
@@ -72,6 +75,7 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         """Return layers, totals and roofline, JSON-ready."""
         return {"isa": self.isa, "precision": self.precision, "ticks": self.ticks, "frame_p50_us": self.frame_p50_us,
+                "following": dict(zip(("p50_us", "p99_us"), self.following_us, strict=True), step_rad=STEP_RAD),
                 "macs": self.macs, "bytes": self.bytes, "ideal_us": self.ideal_us,
                 "roofline_share": self.roofline_share, "roofline": asdict(self.roofline),
                 "layers": [asdict(layer) for layer in self.layers]}
@@ -96,7 +100,9 @@ def profile_engine(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.u
     raw = raw_layers(engine)
     roofline = measure_roofline(engine.info.isa, engine.info.precision, sum(r.weight_bytes for r in raw), budget_s)
     nanoseconds = np.concatenate([_profile(engine, q, mask, ticks) for q, mask in zip(joint_pos, packed, strict=True)])
-    frame_us = _frame_us(engine, joint_pos, packed, ticks)
+    frame_us = _frame_us(engine, joint_pos, packed, len(joint_pos) * ticks)
+    path = _path(np.asarray(joint_pos, np.float32), ticks)
+    following = _frame_us(engine, path, packed[:1], len(path))
     p50, p99 = (np.percentile(nanoseconds, p, axis=0) / 1e3 for p in (50, 99))
     total = float(p50.sum()) or 1.0
     layers, counts = [], dict.fromkeys(KINDS, 0)
@@ -105,7 +111,7 @@ def profile_engine(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.u
         layers.append(_layer(f"{kind}{counts[kind]}", engine.info.precision, r, (p50[i], p99[i], total), roofline))
         counts[kind] += 1
     return Profile(engine.info.isa, engine.info.precision, len(nanoseconds),
-                   (*layers, _scoring(engine, (p50[-1], p99[-1], total), roofline)), frame_us, roofline)
+                   (*layers, _scoring(engine, (p50[-1], p99[-1], total), roofline)), frame_us[0], following, roofline)
 
 
 def raw_layers(engine: Engine) -> list[Any]:
@@ -141,14 +147,25 @@ def _profile(engine: Engine, q: NDArray[Any], mask: NDArray[np.uint8], ticks: in
     return out
 
 
-def _frame_us(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.uint8], ticks: int) -> float:
+def _path(poses: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
+    """Return (n, J) rad on the way from pose to pose, so many steps of STEP_RAD towards each of the next."""
+    ways = [poses[:1]]
+    for start, end in zip(poses, np.roll(poses, -1, axis=0), strict=True):
+        longest = max(float(np.abs(end - start).max()), STEP_RAD)
+        share = np.minimum(np.arange(steps, dtype=np.float32) * np.float32(STEP_RAD / longest), 1)
+        ways.append(start + share[:, None] * (end - start))
+    return np.concatenate(ways)
+
+
+def _frame_us(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.uint8], frames: int) -> tuple[float, float]:
+    """Return p50 and p99 of so many frames, which go through the poses (N, J) and the masks in turn."""
     joints, times = np.ascontiguousarray(joint_pos, np.float32), []
-    for i in range(len(joints) * ticks):
+    for i in range(frames):
         start = time.perf_counter_ns()
         engine.run(joints[i % len(joints)])
-        engine.score(packed[i % len(joints)])
+        engine.score(packed[i % len(packed)])
         times.append(time.perf_counter_ns() - start)
-    return float(np.percentile(times, 50)) / 1e3
+    return float(np.percentile(times, 50)) / 1e3, float(np.percentile(times, 99)) / 1e3
 
 
 def _layer(name: str, precision: str, raw: Any, us: tuple[float, float, float], roofline: Roofline) -> LayerProfile:

@@ -41,6 +41,7 @@ struct ek_loop {
   int64_t spun_ns;   /* of this tick's CPU time, before it was awake */
   int64_t last_done_ns;
   int64_t next_frame_ns; /* when the next frame is due; 0: not known */
+  int64_t usual_ns;      /* what ticks with a frame take, on average */
   int64_t rehearsal_ns;  /* what the last rehearsal took */
   int rehearsed;         /* for the frame that is due next */
   ek_loop_stats stats;
@@ -272,6 +273,7 @@ static int tick(ek_loop *loop, int64_t wake_ns, int64_t *done_ns) {
   decide(loop, &score);
   verdict_publish(loop, &loop->verdict);
   *done_ns = ek_clock_ns();
+  loop->usual_ns += (*done_ns - wake_ns - loop->usual_ns) / 16;
   loop->last_sequence = loop->frame.sequence;
   record_detection(loop, *done_ns);
   count_verdict(loop);
@@ -302,22 +304,30 @@ static int64_t next_deadline(ek_loop *loop, int64_t next_ns, int64_t now_ns) {
   return next_ns;
 }
 
-/* Up before the work comes: predicts once more from the last joints, where there is time. Their neighbours are next, so
- * this brings the very weights that the tick will read into the caches; after a pause of most of a period they are
- * gone, and the tick would take half as long again. */
+/* How early to rise. To be awake nearly all the time would leave nothing for the rest of the system, and the kernel
+ * stops a FIFO thread that was for the better part of a second. */
+static int64_t early_ns(const ek_loop *loop) {
+  int event = loop->config.mode == EK_MODE_EVENT;
+  int64_t period_ns = event ? loop->frame_period_ns : loop->period_ns, spin_ns = loop->config.spin_ns;
+  return spin_ns + loop->usual_ns <= period_ns / 5 * 4 ? spin_ns : 0;
+}
+
+/* Up before the work comes: predicts once more from the last joints, where there is time. That brings the very weights
+ * that the tick may need into the caches; after a pause of most of a period they are gone, and the tick would take half
+ * as long again. */
 static void rehearse(ek_loop *loop, int64_t due_ns) {
   int64_t start_ns = ek_clock_ns();
   ek_score score;
   if (!loop->last_sequence || due_ns - start_ns < loop->rehearsal_ns + loop->rehearsal_ns / 2)
     return;
-  if (ek_engine_run(loop->engine, loop->frame.joints) == EK_OK)
+  if (ek_engine_rehearse(loop->engine) == EK_OK)
     ek_engine_score(loop->engine, loop->masks, &score);
   loop->rehearsal_ns = ek_clock_ns() - start_ns;
 }
 
 /* Waits for a frame, the last of the time awake. 1: there is one; 0: the deadline came first, asleep or awake. */
 static int await_frame(ek_loop *loop, int64_t next_ns) {
-  int64_t due_ns = loop->next_frame_ns, spin_ns = loop->config.spin_ns, from_ns, now_ns;
+  int64_t due_ns = loop->next_frame_ns, spin_ns = early_ns(loop), from_ns, now_ns;
   if (!spin_ns || !due_ns)
     return ek_ring_wait(loop->ring, loop->last_sequence, next_ns);
   int64_t rise_ns = due_ns - spin_ns;
@@ -360,10 +370,10 @@ static int64_t event_tick(ek_loop *loop, int64_t next_ns) {
 }
 
 static int64_t timer_tick(ek_loop *loop, int64_t next_ns) {
-  int64_t done_ns;
-  ek_thread_sleep_until(next_ns - loop->config.spin_ns);
+  int64_t done_ns, spin_ns = early_ns(loop);
+  ek_thread_sleep_until(next_ns - spin_ns);
   int64_t from_ns = ek_clock_ns();
-  if (loop->config.spin_ns)
+  if (spin_ns)
     rehearse(loop, next_ns);
   int64_t wake_ns = ek_clock_ns();
   while (wake_ns < next_ns)

@@ -4,20 +4,25 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include "engine.h"
 
 #define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 void ek_avx2_columns_fp32(const void *args);
 void ek_avx2_columns_int8(const void *args);
+void ek_avx2_joints_int8(const void *args);
 void ek_avx2_narrow_fp32(const void *args);
 void ek_avx2_narrow_int8(const void *args);
 void ek_avx2_scatter_int8(const void *args);
 void ek_avx2_stamp_fp32(const void *args);
 void ek_avx2_stamp_int8(const void *args);
-void ek_avx2_upconv_fp32(const void *args);
-void ek_avx2_upconv_int8(const void *args);
+void ek_avx2_follow_linear(void *layer, int y, const ek_change *changes, int n);
+void ek_avx2_follow_window(void *layer, int y, const ek_change *changes, int n);
+void ek_avx2_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
 void ek_avx512_dot_int8(const void *args);
+
+extern const ek_upconv_loops ek_avx2_upconv_fp32, ek_avx2_upconv_int8;
 
 /* The upper half of each 64-bit lane in its lower one, too. */
 INLINE __m256i upper(__m256i x) {

@@ -194,11 +194,16 @@ void ek_avx2_stamp_int8(const void *args) {
   run_stamp(args, &loops);
 }
 
+JOINTS_INT8(joints_int8, TARGET, ek_avx2_follow_finish)
 COLUMNS_FP32(columns_fp32, TARGET, gather_fp32)
 STAMP_FP32(stamp_fp32, TARGET, gather_fp32)
 
 void ek_avx2_columns_fp32(const void *args) {
   columns_fp32(args);
+}
+
+void ek_avx2_joints_int8(const void *args) {
+  joints_int8(args);
 }
 
 void ek_avx2_stamp_fp32(const void *args) {

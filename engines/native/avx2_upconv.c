@@ -23,13 +23,13 @@ INLINE void add_group(__m256i sum[9], const int8_t *x, const int16_t *w) {
   }
 }
 
-TARGET static void stamp_int8(const ek_upconv *u, int y) {
-  const int8_t *x = (const int8_t *)u->in.data + (int64_t)y * u->in.row;
-  int16_t *out = u->stamps;
+TARGET static void stamp_int8(const ek_upconv *u, int y, int begin, int end) {
+  const int8_t *x = (const int8_t *)u->in.data + (int64_t)y * u->in.row + begin * u->in.pixel;
+  int16_t *out = (int16_t *)u->stamps[y] + EK_STAMP * begin;
   __m128i shift = _mm_cvtsi32_si128(u->sum_shift);
   __m256i start = _mm256_set1_epi32(1 << u->sum_shift >> 1);
-  int width = u->in.shape.w, channels = u->in.shape.c;
-  for (int i = 0; i < width; i++, x += u->in.pixel, out += EK_STAMP) {
+  int channels = u->in.shape.c;
+  for (int i = begin; i < end; i++, x += u->in.pixel, out += EK_STAMP) {
     __m256i sum[9];
 #pragma GCC unroll 9
     for (int k = 0; k < 9; k++)
@@ -55,11 +55,11 @@ INLINE __m128i share(const ek_tap *t) {
   return _mm_set1_epi16((int16_t)ek_upconv_fraction(t->fraction));
 }
 
-TARGET static void widen_int8(const ek_upconv *u, void *row) {
+TARGET static void widen_int8(const ek_upconv *u, int y, int begin, int end) {
   int width = u->out.shape.w;
-  const int16_t *stamps = u->stamps;
-  int16_t *out = row;
-  for (int x = 0; x < width; x++) {
+  const int16_t *stamps = u->stamps[y];
+  int16_t *out = u->rows[y];
+  for (int x = begin; x < end; x++) {
     __m128i sum[3];
 #pragma GCC unroll 3
     for (int ky = 0; ky < 3; ky++)
@@ -78,20 +78,20 @@ TARGET static void widen_int8(const ek_upconv *u, void *row) {
   }
 }
 
-TARGET static void blend_int8(const ek_upconv *u, int y) {
+TARGET static void blend_int8(const ek_upconv *u, int y, int begin, int end) {
   int width = u->out.shape.w, places = 0, relu = u->relu, pixel = u->out.pixel;
-  int8_t *out = (int8_t *)u->out.data + (int64_t)y * u->out.row;
+  int8_t *out = (int8_t *)u->out.data + (int64_t)y * u->out.row + begin * u->out.pixel;
   const int16_t *a[3], *b[3];
   __m128i weights[3];
   __m128i bias = _mm_load_si128(u->bias), mult = _mm_load_si128((const __m128i *)u->mult),
           low = _mm_set1_epi8(relu ? 0 : -127);
   for (int ky = first_place(y); ky < end_place(y, u->out.shape.h); ky++, places++) {
     const ek_tap *t = &u->ty[y + ky - 1];
-    a[places] = (const int16_t *)u->rows[t->first % 4] + 8 * (int64_t)ky * width;
-    b[places] = (const int16_t *)u->rows[t->second % 4] + 8 * (int64_t)ky * width;
+    a[places] = (const int16_t *)u->rows[t->first] + 8 * (int64_t)ky * width;
+    b[places] = (const int16_t *)u->rows[t->second] + 8 * (int64_t)ky * width;
     weights[places] = share(t);
   }
-  for (int x = 0; x < width; x++, out += pixel) {
+  for (int x = begin; x < end; x++, out += pixel) {
     __m128i sum = _mm_setzero_si128();
     for (int k = 0; k < places; k++)
       sum = _mm_add_epi16(sum, between(a[k] + 8 * x, b[k] + 8 * x, weights[k]));
@@ -100,6 +100,6 @@ TARGET static void blend_int8(const ek_upconv *u, int y) {
   }
 }
 
-UPCONV(ek_avx2_upconv_int8, stamp_int8, widen_int8, blend_int8)
+const ek_upconv_loops ek_avx2_upconv_int8 = {stamp_int8, widen_int8, blend_int8};
 UPCONV_FP32(ek_avx2_upconv_fp32, TARGET)
 #endif

@@ -69,6 +69,23 @@ static inline void run_stamp(const ek_stamp *s, const stamp_loops *loops) {
     stamp_done(s, row, bytes, loops->finish);
 }
 
+/* The layer that reads joints: few inputs, in 16 bits. finish: as in ek_kernels. */
+#define JOINTS_INT8(name, target, finish)                                                                              \
+  target static void name(const void *args) {                                                                          \
+    const ek_columns *c = args;                                                                                        \
+    const int16_t *x = c->in;                                                                                          \
+    const int8_t *w = c->weights;                                                                                      \
+    int32_t *sums = c->sums;                                                                                           \
+    memcpy(sums, c->bias, 4 * (size_t)c->row);                                                                         \
+    for (int i = 0; i < c->inputs.n; i++)                                                                              \
+      for (int r = 0; r < c->row; r++)                                                                                 \
+        sums[r] += x[i] * w[(int64_t)i * c->row + r];                                                                  \
+    for (int b = 0; b < c->n_blocks; b++) {                                                                            \
+      ek_requant requant = {c->mult + 8 * b, 8, c->shift, c->relu, 0};                                                 \
+      finish(&requant, sums + 8 * b, 1, (int8_t *)c->out + c->out_off[b]);                                             \
+    }                                                                                                                  \
+  }
+
 /* FP32 columns stream whole rows of weights, four at a time: they come from far away, in order. */
 #define COLUMNS_FP32(name, target, gather)                                                                             \
   target static void name(const void *args) {                                                                          \

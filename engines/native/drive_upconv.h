@@ -1,4 +1,4 @@
-/* drive_upconv.h - walks over the convolution of an enlarged map, and its FP32 loops; a file that includes it says what
+/* drive_upconv.h - what the loops over an enlarged map share, and those of FP32; a file that includes it says what
  * MULTIPLY_ADD(x, w, sum) is in its instruction set. */
 #ifndef EK_NATIVE_DRIVE_UPCONV_H
 #define EK_NATIVE_DRIVE_UPCONV_H
@@ -16,27 +16,12 @@ static inline int end_place(int at, int size) {
   return at + 1 < size ? 3 : 2;
 }
 
-/* Output rows ask for input rows in ascending order; three of them are alive at a time, as the map at least doubles. */
-#define UPCONV(name, stamp, widen, blend)                                                                              \
-  void name(const void *args) {                                                                                        \
-    const ek_upconv *u = args;                                                                                         \
-    int height = u->out.shape.h;                                                                                       \
-    for (int y = 0, done = 0; y < height; y++) {                                                                       \
-      int last = u->ty[y + 1 < height ? y + 1 : y].second;                                                             \
-      for (; done <= last; done++) {                                                                                   \
-        stamp(u, done);                                                                                                \
-        widen(u, u->rows[done % 4]);                                                                                   \
-      }                                                                                                                \
-      blend(u, y);                                                                                                     \
-    }                                                                                                                  \
-  }
-
 #define UPCONV_FP32(name, target)                                                                                      \
-  target static void stamp_fp32(const ek_upconv *u, int y) {                                                           \
-    const float *x = (const float *)u->in.data + (int64_t)y * u->in.row;                                               \
-    ek_lanes *out = u->stamps;                                                                                         \
+  target static void stamp_fp32(const ek_upconv *u, int y, int begin, int end) {                                       \
+    const float *x = (const float *)u->in.data + (int64_t)y * u->in.row + begin * u->in.pixel;                         \
+    ek_lanes *out = (ek_lanes *)u->stamps[y] + 9 * begin;                                                              \
     int channels = u->in.shape.c;                                                                                      \
-    for (int i = 0; i < u->in.shape.w; i++, x += u->in.pixel, out += 9) {                                              \
+    for (int i = begin; i < end; i++, x += u->in.pixel, out += 9) {                                                    \
       const ek_lanes *w = u->weights;                                                                                  \
       ek_lanes sum[9] = {{0}};                                                                                         \
       for (int c = 0; c < channels; c++, w += 9) {                                                                     \
@@ -46,11 +31,11 @@ static inline int end_place(int at, int size) {
       _Pragma("GCC unroll 9") for (int k = 0; k < 9; k++) out[k] = sum[k];                                             \
     }                                                                                                                  \
   }                                                                                                                    \
-  target static void widen_fp32(const ek_upconv *u, void *row) {                                                       \
+  target static void widen_fp32(const ek_upconv *u, int y, int begin, int end) {                                       \
     int width = u->out.shape.w;                                                                                        \
-    const ek_lanes *stamps = u->stamps;                                                                                \
-    ek_lanes *out = row;                                                                                               \
-    for (int x = 0; x < width; x++) {                                                                                  \
+    const ek_lanes *stamps = u->stamps[y];                                                                             \
+    ek_lanes *out = u->rows[y];                                                                                        \
+    for (int x = begin; x < end; x++) {                                                                                \
       ek_lanes sum[3] = {{0}};                                                                                         \
       for (int kx = first_place(x); kx < end_place(x, width); kx++) {                                                  \
         const ek_tap *t = &u->tx[x + kx - 1];                                                                          \
@@ -62,15 +47,15 @@ static inline int end_place(int at, int size) {
         out[(int64_t)ky * width + x] = sum[ky];                                                                        \
     }                                                                                                                  \
   }                                                                                                                    \
-  target static void blend_fp32(const ek_upconv *u, int y) {                                                           \
+  target static void blend_fp32(const ek_upconv *u, int y, int begin, int end) {                                       \
     int width = u->out.shape.w, height = u->out.shape.h;                                                               \
-    float *out = (float *)u->out.data + (int64_t)y * u->out.row;                                                       \
-    for (int x = 0; x < width; x++, out += u->out.pixel) {                                                             \
+    float *out = (float *)u->out.data + (int64_t)y * u->out.row + begin * u->out.pixel;                                \
+    for (int x = begin; x < end; x++, out += u->out.pixel) {                                                           \
       ek_lanes sum = *(const ek_lanes *)u->bias;                                                                       \
       for (int ky = first_place(y); ky < end_place(y, height); ky++) {                                                 \
         const ek_tap *t = &u->ty[y + ky - 1];                                                                          \
-        ek_lanes a = ((const ek_lanes *)u->rows[t->first % 4])[(int64_t)ky * width + x];                               \
-        ek_lanes b = ((const ek_lanes *)u->rows[t->second % 4])[(int64_t)ky * width + x];                              \
+        ek_lanes a = ((const ek_lanes *)u->rows[t->first])[(int64_t)ky * width + x];                                   \
+        ek_lanes b = ((const ek_lanes *)u->rows[t->second])[(int64_t)ky * width + x];                                  \
         sum += MULTIPLY_ADD(t->fraction - (ek_lanes){0}, b - a, a);                                                    \
       }                                                                                                                \
       if (u->relu)                                                                                                     \
@@ -78,6 +63,6 @@ static inline int end_place(int at, int size) {
       memcpy(out, &sum, sizeof sum);                                                                                   \
     }                                                                                                                  \
   }                                                                                                                    \
-  UPCONV(name, stamp_fp32, widen_fp32, blend_fp32)
+  const ek_upconv_loops name = {stamp_fp32, widen_fp32, blend_fp32};
 
 #endif

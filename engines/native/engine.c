@@ -55,7 +55,7 @@ int ek_push(ek_engine *e, void (*run)(const void *), const void *args) {
   if (!args || e->n_ops == EK_MAX_OPS)
     return EK_E_MEMORY;
   e->op_layer[e->n_ops] = (int16_t)e->planning;
-  e->ops[e->n_ops++] = (ek_op){run, args};
+  e->ops[e->n_ops++] = (ek_op){run, args, 0};
   return EK_OK;
 }
 
@@ -193,6 +193,15 @@ int ek_engine_describe(const ek_engine *e, ek_engine_info *info) {
   return EK_OK;
 }
 
+/* Runs the layer that operation i is the first of; returns the first of the next one. */
+static int run_layer(ek_engine *e, int i) {
+  int layer = e->op_layer[i], followed = ek_follow_layer(e, layer);
+  for (; i < e->n_ops && e->op_layer[i] == layer; i++)
+    if (!followed || e->ops[i].always)
+      e->ops[i].run(e->ops[i].args);
+  return i;
+}
+
 int ek_engine_run(ek_engine *e, const float *joints) {
   if (!e || !joints)
     return EK_E_ARGUMENT;
@@ -202,6 +211,16 @@ int ek_engine_run(ek_engine *e, const float *joints) {
   memcpy(e->joints, joints, sizeof(float) * (size_t)e->info.n_joints);
   if (e->device)
     return e->device->run(e);
+  for (int i = 0; i < e->n_ops;)
+    i = run_layer(e, i);
+  return EK_OK;
+}
+
+int ek_engine_rehearse(ek_engine *e) {
+  if (!e)
+    return EK_E_ARGUMENT;
+  if (e->device)
+    return EK_OK;
   for (int i = 0; i < e->n_ops; i++)
     e->ops[i].run(e->ops[i].args);
   return EK_OK;

@@ -16,6 +16,7 @@
 typedef struct {
   void (*run)(const void *args);
   const void *args;
+  int always; /* also when its layer has followed its input */
 } ek_op;
 
 /* A feature map somewhere in memory; strides in elements. Channels last: channel = 1; planar: pixel = 1. */
@@ -36,6 +37,10 @@ typedef struct {
   void (*close)(ek_engine *engine);
 } ek_device;
 
+/* How a layer follows its input from frame to frame: follow.h. */
+typedef struct ek_follow ek_follow;
+typedef struct ek_change ek_change;
+
 struct ek_engine {
   ek_engine_info info;
   const ek_device *device; /* NULL: the operations below run here */
@@ -45,6 +50,10 @@ struct ek_engine {
   int planning;                 /* layer whose operations are being pushed */
   int16_t op_layer[EK_MAX_OPS]; /* the layer that an operation belongs to */
   ek_layer_info layers[EK_MAX_LAYERS];
+  ek_follow *follow[EK_MAX_LAYERS]; /* NULL: the layer is computed anew for every frame */
+  int first_follow;                 /* the first layer that follows: it says whether a frame is near the last one, */
+  int8_t *last_input;               /* whose input to it this is; NULL: no layer follows */
+  int calm, begun;                  /* frames that were near the one before; whether sums were begun in this one */
   float joints[EK_MAX_JOINTS];
   ek_map logits; /* planar (V, H, W), float or int8; depth maps, where there are any, behind them */
   float logit_scale;
@@ -228,21 +237,36 @@ typedef struct {
   const void *bias;    /* (8) float or int16 */
   const int16_t *mult; /* (8) INT8 */
   int32_t sum_shift, relu;
-  void *stamps;  /* (in.w, 3 kx, 3 ky, 8) int16 or float: an input row times the kernel */
-  void *rows[4]; /* (3 ky, out.w, 8): input rows enlarged along x and summed over kx; row r is in rows[r % 4] */
+  void **stamps; /* (in.h) of each input row: (in.w, 3 kx, 3 ky, 8) int16 or float, itself times the kernel */
+  void **rows;   /* (in.h) the same enlarged along x and summed over kx: (3 ky, out.w, 8) */
+  const struct ek_upconv_loops *loops;
 } ek_upconv;
 
+/* Columns [begin, end) of row y: stamps of the input's, rows and then the output from those. */
+typedef struct ek_upconv_loops {
+  void (*stamp)(const ek_upconv *, int y, int begin, int end);
+  void (*widen)(const ek_upconv *, int y, int begin, int end);
+  void (*blend)(const ek_upconv *, int y, int begin, int end);
+} ek_upconv_loops;
+
 /* Those that every instruction set can run. */
-void ek_upconv_fp32(const void *ek_upconv_args);
-void ek_upconv_int8(const void *ek_upconv_args);
-int ek_push_upconv(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out,
-                   void (*run)(const void *ek_upconv_args));
+extern const ek_upconv_loops ek_upconv_fp32, ek_upconv_int8;
+
+/* How sums of so many lanes become the outputs of a pixel. */
+typedef struct {
+  const int32_t *mult;
+  int32_t lanes, shift, relu, out_pixel;
+} ek_requant;
+
+/* The sums of pixels, requantized. */
+void ek_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
 
 typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
   void (*columns_fp32)(const void *ek_columns_args);
   void (*columns_int8)(const void *ek_columns_args);
+  void (*joints_int8)(const void *ek_columns_args); /* the layer that reads joints: inputs of 16 bits */
   void (*stamp_fp32)(const void *ek_stamp_args);
   void (*stamp_int8)(const void *ek_stamp_args); /* NULL where dense products are faster */
   void (*scatter_int8)(const void *ek_scatter_args);
@@ -250,8 +274,10 @@ typedef struct {
   void (*resize_int8)(const void *ek_resize_args);
   void (*narrow_fp32)(const void *ek_narrow_args); /* NULL: as any other convolution */
   void (*narrow_int8)(const void *ek_narrow_args);
-  void (*upconv_fp32)(const void *ek_upconv_args);
-  void (*upconv_int8)(const void *ek_upconv_args);
+  const ek_upconv_loops *upconv_fp32, *upconv_int8;
+  void (*follow_linear)(void *layer, int y, const ek_change *changes, int n); /* follow.h */
+  void (*follow_window)(void *layer, int y, const ek_change *changes, int n);
+  void (*follow_finish)(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
 } ek_kernels;
 
 extern const ek_kernels ek_kernels_avx2, ek_kernels_avx512, ek_kernels_neon, ek_kernels_dotprod;
@@ -263,6 +289,17 @@ int ek_plan_scalar(ek_engine *engine, const ek_model *model);
 int ek_plan_vector(ek_engine *engine, const ek_model *model, const ek_kernels *kernels);
 int ek_push_narrow(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out, int negative,
                    void (*run)(const void *ek_narrow_args));
+/* 1: the layer's output has followed its input; 0: it is to be computed anew. */
+int ek_follow_layer(ek_engine *engine, int layer);
+/* Maps were written otherwise: nothing is followed until it is begun again. */
+void ek_follow_forget(ek_engine *engine);
+/* Let the layer being planned follow `in`. */
+int ek_plan_follow_linear(ek_engine *engine, const ek_columns *columns, const ek_map *in, const ek_kernels *kernels);
+int ek_plan_follow_window(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out,
+                          const ek_kernels *kernels);
+int ek_plan_follow_upconv(ek_engine *engine, const ek_upconv *blocks, int n_blocks);
+int ek_push_upconv(ek_engine *engine, const ek_layer *layer, const ek_map *in, const ek_map *out,
+                   const ek_upconv_loops *loops);
 int ek_plan_dot(ek_engine *engine, const ek_model *model, int layer, const ek_map *in, const ek_map *out, int negative,
                 const ek_kernels *kernels);
 

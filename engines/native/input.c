@@ -66,7 +66,7 @@ static void run_input(const void *args) {
       continue;
     }
     float level = rintf(x[i] / a->scale);
-    ((int8_t *)a->out)[i] = (int8_t)(level > 127 ? 127 : level < -127 ? -127 : level);
+    ((int16_t *)a->out)[i] = (int16_t)fminf(fmaxf(level, -EK_JOINT_MAX), EK_JOINT_MAX);
   }
 }
 

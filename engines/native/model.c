@@ -12,7 +12,7 @@
 /* Nine of these, and what rounding adds, stay inside 16 bits. */
 enum { EK_STAMP_LIMIT = 3630 };
 
-enum { HEADER = 64, RECORD = 128, CRC_AT = 40, DEPTH_AT = 44, VERSION = 1, ALIGN = 64 };
+enum { HEADER = 64, RECORD = 128, CRC_AT = 40, DEPTH_AT = 44, VERSION = 2, ALIGN = 64 };
 
 static uint32_t u32(const uint8_t *p) {
   uint32_t v;
@@ -141,7 +141,7 @@ static int check_scales(const ek_layer *l, float previous) {
   if (l->in_scale != previous || (ek_has_weights(l) ? l->shift < 1 : l->shift != 0))
     return EK_E_FORMAT;
   if (l->kind == EK_SINCOS)
-    return l->out_scale == (float)(1.0 / 127.0) ? EK_OK : EK_E_FORMAT;
+    return l->out_scale == (float)(1.0 / EK_JOINT_MAX) ? EK_OK : EK_E_FORMAT;
   if (l->kind == EK_JOINTS || ek_has_weights(l))
     return EK_OK;
   return l->out_scale == l->in_scale ? EK_OK : EK_E_FORMAT;
@@ -196,7 +196,7 @@ static int check_integers(const ek_layer *l) {
         total += w < 0 ? -w : w;
       }
     int64_t bias = i32(l->bias + 4 * o), mult = i32(l->mult + 4 * o);
-    int64_t bound = (bias < 0 ? -bias : bias) + 127 * total;
+    int64_t bound = (bias < 0 ? -bias : bias) + l->in_max * total;
     if (mult < 0 || bound >= INT64_C(1) << 31)
       return EK_E_FORMAT;
     if ((uint64_t)(bound * mult) + (UINT64_C(1) << (l->shift - 1)) >= UINT64_C(1) << (31 + l->shift))
@@ -298,6 +298,7 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
   float scale = 1.0f;
   for (int i = 0; i < m->n_layers; i++) {
     ek_layer *l = &m->layers[i];
+    l->in_max = i == 1 ? EK_JOINT_MAX : 127;
     status = read_layer(blob, bytes, blob + HEADER + (size_t)i * RECORD, m->precision, scale, l);
     if (status)
       return status;
@@ -307,11 +308,15 @@ int ek_model_parse(const uint8_t *blob, size_t bytes, ek_model *m) {
       return EK_E_FORMAT;
     if (input != (i == 0) || !same(shape, l->in))
       return EK_E_FORMAT;
+    if (m->precision == EK_PRECISION_INT8 && i == 1 && l->kind != EK_LINEAR) /* what else would read 16 bits? */
+      return EK_E_FORMAT;
     shape = l->out;
     scale = l->out_scale;
     count(m, l);
   }
   ek_shape wanted = {m->n_views + m->n_depth, m->height, m->width};
   int body = m->layers[0].kind == EK_ELLIPSOIDS;
+  if (m->precision == EK_PRECISION_INT8 && m->n_layers < 2)
+    return EK_E_FORMAT;
   return same(shape, wanted) && !(body && m->n_depth) ? EK_OK : EK_E_FORMAT;
 }

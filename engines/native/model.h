@@ -10,6 +10,7 @@
 #define EK_MAX_CHANNELS (1 << 22) /* a vector is all channels */
 #define EK_MAX_ELEMENTS (1 << 22) /* of one feature map: 16 MiB in float */
 #define EK_MAX_WEIGHTS (1 << 28)  /* of one layer */
+#define EK_JOINT_MAX 32767        /* INT8: of what the first linear layer reads */
 #define EK_MAX_KERNEL 15
 #define EK_MAX_STRIDE 8
 #define EK_MAX_FACTOR 16
@@ -39,6 +40,7 @@ typedef struct {
   int kernel, stride, pad, factor;
   float in_scale, out_scale; /* INT8 only */
   int shift;                 /* INT8 only, 1..32 */
+  int in_max;                /* INT8 only: magnitude of an input; joints come in 16 bits */
   /* Into the file, canonical order, not necessarily aligned for the type: read by memcpy. NULL without weights. */
   const uint8_t *weight; /* linear (out, in), conv (out, in, k, k), convt (in, out, k, k): float or int8 */
   const uint8_t *bias;   /* (out) float or int32 */
@@ -56,6 +58,10 @@ typedef struct {
 
 static inline int64_t ek_elements(ek_shape s) {
   return (int64_t)s.c * s.h * s.w;
+}
+/* An element of what the first layer makes of the joints. */
+static inline int ek_input_bytes(const ek_model *m) {
+  return m->precision ? 2 : 4;
 }
 static inline int ek_has_weights(const ek_layer *l) {
   return l->kind == EK_LINEAR || l->kind == EK_CONV || l->kind == EK_CONVT;

@@ -6,6 +6,7 @@
 #include "drive.h"
 #include "drive_scatter.h"
 #include "drive_sparse.h"
+#include "follow.h"
 #include <arm_neon.h>
 #include <string.h>
 
@@ -246,6 +247,7 @@ static void dot_fp32(const void *args) {
 }
 
 #define MULTIPLY_ADD(x, w, sum) ((x) * (w) + (sum))
+JOINTS_INT8(joints_int8, , ek_follow_finish)
 COLUMNS_FP32(columns_fp32, , ek_gather_fp32)
 STAMP_FP32(stamp_fp32, , ek_gather_fp32)
 
@@ -299,8 +301,9 @@ RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 #define SHARED                                                                                                         \
   .dot_fp32 = dot_fp32, .columns_fp32 = columns_fp32, .columns_int8 = columns_int8, .stamp_fp32 = stamp_fp32,          \
-  .scatter_int8 = scatter_int8, .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .upconv_fp32 = ek_upconv_fp32, \
-  .upconv_int8 = ek_upconv_int8
+  .scatter_int8 = scatter_int8, .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .joints_int8 = joints_int8,    \
+  .follow_linear = ek_follow_linear_add, .follow_window = ek_follow_window_add, .follow_finish = ek_follow_finish,     \
+  .upconv_fp32 = &ek_upconv_fp32, .upconv_int8 = &ek_upconv_int8
 
 const ek_kernels ek_kernels_neon = {SHARED, .dot_int8 = dot_int8};
 const ek_kernels ek_kernels_dotprod = {SHARED, .dot_int8 = dotprod_int8};

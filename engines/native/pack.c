@@ -198,7 +198,7 @@ static int make_groups(ek_engine *e, const ek_pack *j, ek_group **groups, int *n
 static int push_dot(ek_engine *e, ek_pack *j, ek_dot d, const ek_kernels *kernels) {
   int int8 = e->info.precision == EK_PRECISION_INT8, n_groups = 0;
   ek_group *groups = NULL;
-  if (j->layer->kind == EK_LINEAR && !j->negative)
+  if (j->layer->kind == EK_LINEAR && (!j->negative || (int8 && j->layer->in_max > 127)))
     return ek_push_columns(e, j, &d, kernels);
   j->blocks_per_group = d.rows * d.cols == 1 ? 4 : 2;
   int status = make_groups(e, j, &groups, &n_groups);
@@ -285,7 +285,10 @@ int ek_plan_dot(ek_engine *e, const ek_model *m, int layer, const ek_map *in, co
                 const ek_kernels *kernels) {
   const ek_layer *l = &m->layers[layer];
   int linear = l->kind == EK_LINEAR;
-  void (*stamp)(const void *) = m->precision == EK_PRECISION_INT8 ? kernels->stamp_int8 : kernels->stamp_fp32;
+  int int8 = m->precision == EK_PRECISION_INT8;
+  void (*stamp)(const void *) = int8 ? kernels->stamp_int8 : kernels->stamp_fp32;
+  if (int8 && !linear && !negative && l->pad < l->kernel && ek_plan_follow_window(e, l, in, out, kernels))
+    return EK_E_MEMORY;
   if (stamp && ek_stamp_pays(l, negative))
     return ek_push_stamp(e, l, in, out, stamp);
   int64_t taps = linear ? (int64_t)l->in.h * l->in.w : (int64_t)l->kernel * l->kernel;

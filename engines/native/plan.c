@@ -52,13 +52,6 @@ static int push_resize(ek_engine *e, const ek_map *in, const ek_map *out, const 
   return ek_push(e, int8 ? kernels->resize_int8 : kernels->resize_fp32, r);
 }
 
-/* The conv layer l of an enlarged map, from the map before. */
-static int push_upconv(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_map *out,
-                       const ek_kernels *kernels) {
-  return e->info.precision == EK_PRECISION_INT8 ? ek_push_upconv(e, l, in, out, kernels->upconv_int8)
-                                                : ek_push_upconv(e, l, in, out, kernels->upconv_fp32);
-}
-
 static int is_move(ek_kind kind) {
   return kind == EK_RESHAPE || kind == EK_PIXEL_SHUFFLE || kind == EK_CROP;
 }
@@ -92,13 +85,13 @@ static int push_layer(ek_engine *e, const ek_model *m, int i, ek_map *map, int n
   }
   if (i + 1 < m->n_layers && ek_is_upconv(l, l + 1))
     return EK_OK; /* the next layer enlarges what it has convolved */
-  int status = output_map(e, m, i, bytes, kernels, map);
+  int status = output_map(e, m, i, i ? bytes : ek_input_bytes(m), kernels, map);
   if (status)
     return status;
   if (i == 0)
     return ek_push_input(e, l, map->data);
   if (ek_is_upconv(l - 1, l))
-    return push_upconv(e, l, &in, map, kernels);
+    return ek_push_upconv(e, l, &in, map, bytes == 1 ? kernels->upconv_int8 : kernels->upconv_fp32);
   if (narrow(m, i, kernels))
     return ek_push_narrow(e, l, &in, map, negative, narrow(m, i, kernels));
   if (ek_has_weights(l))
@@ -131,5 +124,8 @@ int ek_plan_vector(ek_engine *e, const ek_model *m, const ek_kernels *kernels) {
   if (map.pixel == 1 && map.row == map.shape.w)
     return EK_OK;
   int status = planar(e, map.shape, bytes, &e->logits);
-  return status ? status : push_move(e, ek_move_copy, &map, &e->logits, bytes, 0);
+  status = status ? status : push_move(e, ek_move_copy, &map, &e->logits, bytes, 0);
+  if (!status)
+    e->ops[e->n_ops - 1].always = 1;
+  return status;
 }

@@ -51,6 +51,7 @@ int ek_engine_profile(ek_engine *e, const float *joints, const uint8_t *masks, i
   int status = ek_engine_run(e, joints); /* checks the joints, and warms up */
   if (status)
     return status;
+  ek_follow_forget(e); /* below, all layers are computed anew */
   size_t columns = (size_t)e->info.n_layers + 1;
   memset(ns, 0, sizeof *ns * columns * (size_t)ticks);
   for (int t = 0; t < ticks; t++)

@@ -58,9 +58,20 @@ static float sum_fp32(const scalar_args *a, int o, int oy, int ox) {
   return acc + ((const float *)a->bias)[o];
 }
 
+/* The layer that reads joints, in 16 bits. */
+static int32_t sum_joints(const scalar_args *a, int o) {
+  const int16_t *x = a->in;
+  int32_t acc = ((const int32_t *)a->bias)[o];
+  for (int64_t i = 0, fan = ek_fan_in(&a->layer); i < fan; i++)
+    acc += x[i] * ((const int8_t *)a->weight)[ek_weight_index(&a->layer, o, i, 0, 0)];
+  return acc;
+}
+
 static int32_t sum_int8(const scalar_args *a, int o, int oy, int ox) {
   const ek_layer *l = &a->layer;
   const int8_t *x = a->in, *w = a->weight;
+  if (l->in_max > 127)
+    return sum_joints(a, o);
   int64_t fan = ek_fan_in(l), step = l->kind == EK_LINEAR ? 1 : (int64_t)l->in.h * l->in.w;
   int kernel = l->kind == EK_LINEAR ? 1 : l->kernel;
   int64_t next = fan > 1 ? ek_weight_index(l, o, 1, 0, 0) - ek_weight_index(l, o, 0, 0, 0) : 0;
@@ -264,7 +275,7 @@ int ek_plan_scalar(ek_engine *e, const ek_model *m) {
     if (bytes == 1 && i + 1 < m->n_layers && ek_is_upconv(l, l + 1))
       continue;
     const ek_layer *resize = bytes == 1 && i > 0 && ek_is_upconv(l - 1, l) ? l - 1 : NULL;
-    void *out = ek_pool(e, ek_elements(l->out) * bytes);
+    void *out = ek_pool(e, ek_elements(l->out) * (i ? bytes : ek_input_bytes(m)));
     if (!out)
       return EK_E_MEMORY;
     int status = ek_has_weights(l)      ? push_weighted(e, l, resize, in, out)

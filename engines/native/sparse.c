@@ -147,6 +147,10 @@ int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_ke
   c->weights = weights, c->bias = bias, c->mult = mult, c->out_off = off;
   c->shift = j->layer->shift, c->relu = j->layer->relu;
   fill_columns(j, int8, c, weights, bias, mult);
+  if (int8 && j->layer->in_max > 127)
+    return ek_push(e, kernels->joints_int8, c);
+  if (int8 && ek_plan_follow_linear(e, c, j->in, kernels))
+    return EK_E_MEMORY;
   return ek_push(e, int8 ? kernels->columns_int8 : kernels->columns_fp32, c);
 }
 

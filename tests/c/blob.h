@@ -80,7 +80,7 @@ static inline size_t build(uint8_t *blob, int int8, const net *n) {
   const int *size = n->layers[n->n_layers - 1].out;
   memset(blob, 0, CAPACITY);
   memcpy(blob, "EKW1", 4);
-  const int head[7] = {1, int8, n->joints, size[0], size[1], size[2], n->n_layers};
+  const int head[7] = {2, int8, n->joints, size[0], size[1], size[2], n->n_layers};
   for (int i = 0; i < 7; i++)
     put32(blob + 4 + 4 * i, (uint32_t)head[i]);
   size_t at = HEADER + (size_t)n->n_layers * RECORD;
@@ -93,7 +93,7 @@ static inline size_t build(uint8_t *blob, int int8, const net *n) {
                            s->out[1], s->out[2], s->kernel, s->stride, s->pad, s->factor};
     for (int k = 0; k < 12; k++)
       put32(r + 4 * k, (uint32_t)words[k]);
-    float next = i == 0 ? (float)(1.0 / 127.0) : is_weighted(s) ? 0.02f : scale;
+    float next = i == 0 ? (float)(1.0 / 32767.0) : is_weighted(s) ? 0.02f : scale;
     if (int8)
       putf(r + 48, scale), putf(r + 52, next), put32(r + 56, is_weighted(s) ? (uint32_t)n->shift : 0);
     if (is_weighted(s)) {

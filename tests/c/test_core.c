@@ -68,7 +68,7 @@ static ek_engine *small_engine(void) {
   const uint64_t weights = 64 + 3 * 128, biases = weights + PIXELS * 4 * 4;
   memset(blob, 0, sizeof blob);
   memcpy(blob, "EKW1", 4);
-  const uint32_t head[] = {1, EK_PRECISION_FP32, JOINTS, 1, SIDE, SIDE, 3};
+  const uint32_t head[] = {2, EK_PRECISION_FP32, JOINTS, 1, SIDE, SIDE, 3};
   for (int i = 0; i < 7; i++)
     put32(blob + 4 + 4 * i, head[i]);
   put64(blob + 32, sizeof blob);

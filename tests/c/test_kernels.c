@@ -5,11 +5,13 @@
 #include "blob.h"
 #include "edgekin.h"
 #include "core/status.h"
+#include "native/follow.h"
 
-enum { POSES = 4, PIXELS = 4 * 64 * 64 };
+enum { POSES = 4, WALK = 24, PIXELS = 4 * 64 * 64 };
 
 static float expected[PIXELS], got[PIXELS];
 static uint8_t masks[PIXELS];
+static int64_t followed, frames; /* layers that kept up with their input, and all that may */
 
 static void same_score(const ek_engine *a, const ek_engine *b, int int8) {
   ek_score s, t;
@@ -17,6 +19,32 @@ static void same_score(const ek_engine *a, const ek_engine *b, int int8) {
   CHECK(!int8 || (s.nll == t.nll && s.squared_err == t.squared_err && s.entropy == t.entropy));
   CHECK(!int8 || (s.intersection == t.intersection && s.union_ == t.union_));
   CHECK(fabs(s.nll - t.nll) <= 1e-3 * (1 + s.nll) && s.n_pixels == t.n_pixels);
+}
+
+static void count_followed(const ek_engine *e) {
+  for (int i = 0; i < EK_MAX_LAYERS; i++)
+    if (e->follow[i])
+      frames++, followed += e->follow[i]->current;
+}
+
+/* A walk in small steps, with a stop, a jump, a rehearsal and a profile on the way: the same bits at every step. */
+static void walk(ek_engine *scalar, ek_engine *fast, int n_joints, int n) {
+  float q[EK_MAX_JOINTS], size = ldexpf(1, -between(4, 12));
+  int32_t ns[EK_MAX_LAYERS + 1];
+  for (int j = 0; j < EK_MAX_JOINTS; j++)
+    q[j] = (float)between(-3000, 3000) / 1000.0f;
+  for (int i = 0; i < WALK; i++) {
+    for (int j = 0; j < n_joints && i != 9; j++)
+      q[j] += (i == 15 ? 1 : size) * (float)between(-1000, 1000) / 1000.0f;
+    if (i == 12)
+      CHECK(ek_engine_rehearse(fast) == EK_OK);
+    if (i == 18)
+      CHECK(ek_engine_profile(fast, q, NULL, 1, ns) == EK_OK);
+    CHECK(ek_engine_run(scalar, q) == EK_OK && ek_engine_run(fast, q) == EK_OK);
+    CHECK(ek_engine_logits(scalar, expected) == EK_OK && ek_engine_logits(fast, got) == EK_OK);
+    CHECK(memcmp(expected, got, sizeof *got * (size_t)n) == 0);
+    count_followed(fast);
+  }
 }
 
 static void compare(const uint8_t *blob, size_t bytes, int int8, int isa) {
@@ -44,6 +72,8 @@ static void compare(const uint8_t *blob, size_t bytes, int int8, int isa) {
       CHECK(int8 ? expected[k] == got[k] : fabsf(expected[k] - got[k]) <= 1e-4f * largest);
     same_score(scalar, fast, int8);
   }
+  if (int8)
+    walk(scalar, fast, info.n_joints, n);
   ek_engine_close(scalar);
   ek_engine_close(fast);
 }
@@ -67,6 +97,7 @@ int main(int argc, char **argv) {
   for (int isa = EK_ISA_SCALAR + 1; isa <= EK_ISA_NEON; isa++)
     if (ek_isa_supported(isa))
       printf("%s ", names[isa]);
+  CHECK(networks < 50 || followed > frames / 8); /* otherwise the walks show nothing */
   puts("kernels: ok");
   return 0;
 }

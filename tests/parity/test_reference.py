@@ -11,7 +11,7 @@ from edgekin.compile.weights import read_header, write_weights
 from edgekin.errors import BundleError, ConfigError
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import activations, count, forward, shapes, sincos
-from edgekin.quantization.qgraph import dequantize, forward_int8, quantize, quantize_graph
+from edgekin.quantization.qgraph import dequantize, forward_int8, quantize_graph, quantize_joints
 from tests.parity.graphs import calibrated, decoder
 
 #: float32 sums in another order than torch's: a few ulp of the largest partial sum, for logits of order 1.
@@ -55,9 +55,9 @@ def test_activations_name_every_layer_and_count_adds_up():
 @given(st.floats(1e-4, 10), st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=50))
 @settings(max_examples=100, deadline=None)
 def test_quantization_error_is_at_most_half_a_step_in_range(scale, values):
-    x = np.array(values, dtype=np.float32) * np.float32(126.5 * scale)
-    error = np.abs(dequantize(quantize(x, scale), scale).astype(np.float64) - x)
-    rounding = 4 * 127 * 2.0**-24  # of float32 at the largest value: x / scale and q * scale, in steps
+    x = np.array(values, dtype=np.float32) * np.float32(32766.5 * scale)
+    error = np.abs(dequantize(quantize_joints(x, scale), scale).astype(np.float64) - x)
+    rounding = 4 * 32767 * 2.0**-24  # of float32 at the largest value: x / scale and q * scale, in steps
     assert error.max() <= scale * (0.5 + rounding)
 
 

@@ -1,0 +1,170 @@
+/* follow.c - decides, layer by layer, whether a frame is near enough to the one before to be followed. */
+#include "follow.h"
+#include "../core/status.h"
+#include <string.h>
+
+/* Sums are begun, one layer a frame, after so many frames that were near each other, and not again for some time where
+ * they were lost: to begin costs as much as to compute anew, and each frame has a deadline. */
+enum { CALM_FRAMES = 4, PAUSE_FRAMES = 8, MAX_SEEN_BYTES = 1 << 22 };
+
+typedef uint64_t two_words __attribute__((vector_size(16)));
+
+static int differs_64(const int8_t *a, const int8_t *b) {
+  two_words x[4], y[4];
+  memcpy(x, a, sizeof x);
+  memcpy(y, b, sizeof y);
+  two_words any = (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]);
+  return (any[0] | any[1]) != 0;
+}
+
+/* Appends the changes among 8 bytes of a row in pairs, and remembers these. */
+static int changes_8(const ek_follow *f, const int8_t *x, int8_t *seen, int at, int n, int64_t *total) {
+  uint64_t now, before;
+  memcpy(&now, x + at, 8);
+  memcpy(&before, seen + at, 8);
+  int pixel = f->pixels[at / 8], channel = at - pixel * f->in.pixel;
+  for (uint64_t left = now ^ before; left; n++) {
+    int a = __builtin_ctzll(left) / 8; /* every host is little-endian */
+    left &= ~(UINT64_C(255) << 8 * a);
+    int b = left ? __builtin_ctzll(left) / 8 : a;
+    uint32_t by = (uint16_t)(x[at + a] - seen[at + a]);
+    if (left)
+      by |= (uint32_t)(x[at + b] - seen[at + b]) << 16;
+    *total += 1 + (left != 0);
+    left &= ~(UINT64_C(255) << 8 * b);
+    f->changes[n] = (ek_change){pixel, channel + a, channel + b, by};
+  }
+  memcpy(seen + at, &now, 8);
+  return n;
+}
+
+static int changes_of_row(const ek_follow *f, int y, int64_t *total) {
+  const int8_t *x = (const int8_t *)f->in.data + (int64_t)y * f->in.row;
+  int8_t *seen = f->seen + (int64_t)y * f->row_bytes;
+  int n = 0, at = 0;
+  for (; at + 64 <= f->row_bytes; at += 64) {
+    if (!differs_64(x + at, seen + at))
+      continue;
+    for (int i = at; i < at + 64; i += 8)
+      n = changes_8(f, x, seen, i, n, total);
+  }
+  for (; at < f->row_bytes; at += 8)
+    n = changes_8(f, x, seen, at, n, total);
+  return n;
+}
+
+/* 0: too much has changed, and the sums are lost. */
+static int follow(ek_follow *f, int64_t limit) {
+  int64_t total = 0;
+  for (int y = 0; y < f->in.shape.h; y++) {
+    int n = changes_of_row(f, y, &total);
+    if (total > limit)
+      return f->current = 0;
+    if (n)
+      f->fns.add(f->layer, y, f->changes, n);
+  }
+  if (total)
+    f->fns.finish(f->layer);
+  return f->current = 1;
+}
+
+/* Whether the frame is near the one before, as the first layer that follows sees it. */
+static int is_near(ek_engine *e, const ek_follow *f) {
+  int64_t changed = 0;
+  for (int y = 0; y < f->in.shape.h; y++) {
+    const int8_t *x = (const int8_t *)f->in.data + (int64_t)y * f->in.row;
+    int8_t *last = e->last_input + (int64_t)y * f->row_bytes;
+    for (int i = 0; i < f->row_bytes; i++)
+      changed += x[i] != last[i];
+    memcpy(last, x, (size_t)f->row_bytes);
+  }
+  return changed <= f->limit;
+}
+
+static int begin(ek_engine *e, ek_follow *f) {
+  if (e->calm < CALM_FRAMES || e->begun || f->pause-- > 0)
+    return 0;
+  e->begun = 1;
+  f->pause = 0;
+  memset(f->seen, 0, (size_t)f->row_bytes * (size_t)f->in.shape.h);
+  f->fns.restart(f->layer);
+  follow(f, INT64_MAX);
+  f->fns.finish(f->layer); /* also of an input of nothing but zeros */
+  return 1;
+}
+
+int ek_follow_layer(ek_engine *e, int layer) {
+  ek_follow *f = e->follow[layer];
+  if (!f)
+    return 0;
+  if (layer == e->first_follow) {
+    e->calm = !is_near(e, f) ? 0 : e->calm < CALM_FRAMES ? e->calm + 1 : CALM_FRAMES;
+    e->begun = 0;
+  }
+  if (!e->calm)
+    return f->current = 0;
+  if (!f->current)
+    return begin(e, f);
+  if (!follow(f, f->limit))
+    f->pause = PAUSE_FRAMES;
+  return f->current;
+}
+
+void ek_follow_forget(ek_engine *e) {
+  for (int i = 0; i < EK_MAX_LAYERS; i++)
+    if (e->follow[i])
+      e->follow[i]->current = 0;
+  e->calm = 0;
+}
+
+int ek_plan_follow(ek_engine *e, const ek_map *in, double share, ek_follow_fns fns, void *layer) {
+  ek_shape s = in->shape;
+  int64_t row_bytes = (int64_t)s.w * in->pixel, bytes = row_bytes * s.h;
+  if (bytes > MAX_SEEN_BYTES)
+    return EK_OK; /* computed anew for every frame */
+  ek_follow *f = ek_pool(e, sizeof *f);
+  int32_t *pixels = ek_pool(e, row_bytes / 2);
+  if (!f || !pixels)
+    return EK_E_MEMORY;
+  *f = (ek_follow){.in = *in, .row_bytes = (int32_t)row_bytes, .pixels = pixels, .fns = fns, .layer = layer};
+  f->limit = (int32_t)(share * (double)ek_elements(s));
+  f->seen = ek_pool(e, bytes);
+  f->changes = ek_pool(e, (row_bytes + 1) * (int64_t)sizeof *f->changes);
+  for (int i = 0; i < row_bytes / 8; i++)
+    pixels[i] = 8 * i / in->pixel;
+  if (!e->last_input) {
+    e->first_follow = e->planning;
+    e->last_input = ek_pool(e, bytes);
+  }
+  e->follow[e->planning] = f;
+  return f->seen && f->changes && e->last_input ? EK_OK : EK_E_MEMORY;
+}
+
+/* ---- marks
+ * ------------------------------------------------------------------------------------------------------------ */
+
+int ek_make_marks(ek_engine *e, int rows, int columns, ek_marks *marks) {
+  marks->rows = rows, marks->words = (columns + 63) / 64;
+  marks->bits = ek_pool(e, 8 * (int64_t)rows * marks->words);
+  return marks->bits ? EK_OK : EK_E_MEMORY;
+}
+
+void ek_clear_marks(const ek_marks *m) {
+  memset(m->bits, 0, 8 * (size_t)m->rows * (size_t)m->words);
+}
+
+int ek_next_run(const uint64_t *bits, int words, int *begin, int *end) {
+  int word = *end / 64;
+  uint64_t left = word < words ? bits[word] & ~UINT64_C(0) << *end % 64 : 0;
+  while (!left)
+    if (++word >= words)
+      return 0;
+    else
+      left = bits[word];
+  int first = __builtin_ctzll(left);
+  uint64_t gap = ~(left >> first);
+  int length = gap ? __builtin_ctzll(gap) : 64;
+  *begin = 64 * word + first;
+  *end = *begin + (length < 64 - first ? length : 64 - first);
+  return 1;
+}
