@@ -9,7 +9,7 @@
 #else
 
 #define EK_DEVICE __device__ __forceinline__
-#define EK_KERNEL extern "C" __global__ void __launch_bounds__(EK_GPU_THREADS)
+#define EK_KERNEL extern "C" __global__ void __launch_bounds__(EK_GPU_THREADS, 4) /* four blocks: budgets.json */
 #define EK_SHARED(name) uint32_t *name = reinterpret_cast<uint32_t *>(ek_shared_memory)
 
 extern __shared__ uint4 ek_shared_memory[];

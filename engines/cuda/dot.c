@@ -36,7 +36,11 @@ void ek_gpu_put_weight(ek_gpu_plan *p, int64_t at, int64_t element, const ek_lay
   char *words = (char *)(p->image + at);
   float value;
   uint16_t half;
-  switch (p->type) {
+  switch (p->packing) {
+  case EK_GPU_INT16:
+    half = (uint16_t)(int8_t)l->weight[index];
+    memcpy(words + 2 * element, &half, 2);
+    break;
   case EK_GPU_INT8:
     words[element] = (char)l->weight[index];
     break;
@@ -115,7 +119,7 @@ static void place_outputs(pack *k) {
 /* One word of the input times one output. */
 static void pack_word(const pack *k, int64_t at, int block, int output, const tap *t, int word) {
   const ek_layer *l = k->layer;
-  int per_word = ek_gpu_per_word(k->plan->type), ky = t->ky, kx = t->kx;
+  int per_word = ek_gpu_per_word(k->plan->packing), ky = t->ky, kx = t->kx;
   if (k->stamp) {
     int place = block / ((l->out.c + 3) / 4);
     ky = place / 3, kx = place % 3;
@@ -179,7 +183,8 @@ static void push_step(pack *k) {
   }
   const ek_gpu_phase *last = &k->phases[k->n_phases - 1];
   int64_t items = last->first_item + (int64_t)last->pixels * k->n_blocks;
-  ek_gpu_step *step = ek_gpu_push(p, k->stamp ? EK_GPU_STAMP : EK_GPU_DOT, items);
+  int kind = p->packing == EK_GPU_INT16 ? EK_GPU_JOINTS_DOT : k->stamp ? EK_GPU_STAMP : EK_GPU_DOT;
+  ek_gpu_step *step = ek_gpu_push(p, kind, items);
   step->in = *k->in, step->out = *k->out, step->relu = l->relu, step->shift = l->shift;
   step->n_blocks = k->n_blocks, step->lanes = lanes_for(k, items);
   step->n_phases = k->n_phases;
@@ -191,7 +196,8 @@ static void push_step(pack *k) {
 }
 
 void ek_gpu_push_dot(ek_gpu_plan *p, const ek_layer *l, const ek_gpu_map *in, const ek_gpu_map *out, int stamp) {
-  int linear = l->kind == EK_LINEAR, per_word = ek_gpu_per_word(p->type);
+  p->packing = p->type == EK_GPU_INT8 && l->in_max > 127 ? EK_GPU_INT16 : p->type;
+  int linear = l->kind == EK_LINEAR, per_word = ek_gpu_per_word(p->packing);
   int64_t taps = linear ? (int64_t)l->in.h * l->in.w : (int64_t)l->kernel * l->kernel;
   int64_t blocks = stamp ? 9 * ((l->out.c + 3) / 4) : (out->c + 3) / 4 * (linear ? (int64_t)out->h * out->w : 1);
   int64_t phases = l->kind == EK_CONVT ? (int64_t)l->stride * l->stride : 1;
@@ -204,5 +210,6 @@ void ek_gpu_push_dot(ek_gpu_plan *p, const ek_layer *l, const ek_gpu_map *in, co
     push_step(&k);
   else
     p->failed = 1, ek_gpu_push(p, EK_GPU_DOT, 1);
+  p->packing = p->type;
   free(k.taps), free(k.channel), free(k.offset), free(k.phases);
 }

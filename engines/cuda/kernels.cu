@@ -35,6 +35,7 @@ template <class T> EK_DEVICE void ek_step(const ek_tick *t, const ek_gpu_step *s
   switch (s->kind) {
   case EK_GPU_INPUT:
     return ek_step_input<T>(t, s);
+  case EK_GPU_JOINTS_DOT:
   case EK_GPU_DOT:
     return ek_step_dot<T, false>(t, s);
   case EK_GPU_STAMP:

@@ -45,9 +45,17 @@ struct ek_int8 {
   static EK_DEVICE value get(const uint32_t *words, int i) { return reinterpret_cast<const int8_t *>(words)[i]; }
   static EK_DEVICE void put(uint32_t *words, int i, value v) { reinterpret_cast<int8_t *>(words)[i] = (int8_t)v; }
   static EK_DEVICE value add(value sum, uint32_t x, uint32_t w) { return ek_dp4a(x, w, sum); }
+  /* Of two inputs in 16 bits. */
+  static EK_DEVICE value add_joints(value sum, uint32_t x, uint32_t w) {
+    sum += (int16_t)(x & 0xffffu) * (int16_t)(w & 0xffffu);
+    return sum + ((int32_t)x >> 16) * ((int32_t)w >> 16);
+  }
   static EK_DEVICE value of_input(float x, float scale) {
     float level = rintf(x / scale);
-    return (value)(level > 127 ? 127 : level < -127 ? -127 : level);
+    return (value)(level > 32767 ? 32767 : level < -32767 ? -32767 : level);
+  }
+  static EK_DEVICE void put_input(uint32_t *words, int i, value v) {
+    reinterpret_cast<int16_t *>(words)[i] = (int16_t)v;
   }
   static EK_DEVICE value clip(int32_t y, int relu) {
     int32_t low = relu ? 0 : -127;
@@ -63,6 +71,7 @@ struct ek_int8 {
 struct ek_real {
   typedef float value;
   static EK_DEVICE value of_input(float x, float) { return x; }
+  static EK_DEVICE value add_joints(value sum, uint32_t, uint32_t) { return sum; } /* in these they are as any input */
   static EK_DEVICE value finish(const ek_tick *t, const ek_gpu_step *s, value sum, int channel) {
     float v = sum + ek_constant<float>(t, s->bias)[channel];
     return s->relu && !(v > 0) ? 0 : v;
@@ -75,6 +84,7 @@ struct ek_fp16 : ek_real {
     return ek_float(reinterpret_cast<const uint16_t *>(words)[i]);
   }
   static EK_DEVICE void put(uint32_t *words, int i, value v) { reinterpret_cast<uint16_t *>(words)[i] = ek_half(v); }
+  static EK_DEVICE void put_input(uint32_t *words, int i, value v) { put(words, i, v); }
   static EK_DEVICE value add(value sum, uint32_t x, uint32_t w) {
     sum = fmaf(ek_float(x & 0xffffu), ek_float(w & 0xffffu), sum);
     return fmaf(ek_float(x >> 16), ek_float(w >> 16), sum);
@@ -85,6 +95,7 @@ struct ek_fp32 : ek_real {
   enum { PER_BLOCK = 4 };
   static EK_DEVICE value get(const uint32_t *words, int i) { return reinterpret_cast<const float *>(words)[i]; }
   static EK_DEVICE void put(uint32_t *words, int i, value v) { reinterpret_cast<float *>(words)[i] = v; }
+  static EK_DEVICE void put_input(uint32_t *words, int i, value v) { put(words, i, v); }
   static EK_DEVICE value add(value sum, uint32_t x, uint32_t w) { return fmaf(get(&x, 0), get(&w, 0), sum); }
 };
 
@@ -126,7 +137,7 @@ template <class T> EK_DEVICE void ek_step_input(const ek_tick *t, const ek_gpu_s
     float x = 0;
     if (i < s->out.c)
       x = s->sincos ? (float)ek_sine(t->in->joints[i % s->in.c], i >= s->in.c) : t->in->joints[i];
-    T::put(out, i, T::of_input(x, s->scale));
+    T::put_input(out, i, T::of_input(x, s->scale));
   }
 }
 
@@ -168,8 +179,16 @@ template <class T, bool STAMP> EK_DEVICE void ek_step_dot(const ek_tick *t, cons
     const int32_t *places = ek_constant<int32_t>(t, p->places);
     const uint4 *weights = ek_constant<uint4>(t, p->weights) + block * p->n_places;
     V sum[4] = {0, 0, 0, 0};
+    int k = lane;
+#pragma unroll 1
+    for (; !STAMP && s->kind == EK_GPU_JOINTS_DOT && k < p->n_places; k += lanes) {
+      uint32_t word = origin[ek_load(places + k)];
+      uint4 four = ek_load(weights + k);
+      sum[0] = T::add_joints(sum[0], word, four.x), sum[1] = T::add_joints(sum[1], word, four.y);
+      sum[2] = T::add_joints(sum[2], word, four.z), sum[3] = T::add_joints(sum[3], word, four.w);
+    }
 #pragma unroll 4
-    for (int k = lane; k < p->n_places; k += lanes) {
+    for (; k < p->n_places; k += lanes) {
       uint32_t word = origin[ek_load(places + k)];
       uint4 four = ek_load(weights + k);
       sum[0] = T::add(sum[0], word, four.x), sum[1] = T::add(sum[1], word, four.y);

@@ -57,7 +57,7 @@ int32_t ek_gpu_take(ek_gpu_plan *p, int64_t *from, int64_t words) {
 }
 
 ek_gpu_map ek_gpu_new_map(ek_gpu_plan *p, ek_shape s, int border, int shared) {
-  int64_t pixel = (s.c + 3) / 4 * ek_gpu_per_block(p->type), row = pixel * (s.w + 2 * (int64_t)border);
+  int64_t pixel = (s.c + 3) / 4 * ek_gpu_per_block(p->packing), row = pixel * (s.w + 2 * (int64_t)border);
   int64_t words = row * (s.h + 2 * (int64_t)border);
   if (words > MAX_WORDS)
     p->failed = 1, words = 0;
@@ -194,6 +194,7 @@ static int push_layer(ek_gpu_plan *p, int i, int end, int alone, ek_gpu_map *map
   const ek_layer *l = &p->model->layers[i];
   ek_gpu_map in = *map;
   int n = p->head.n_steps, pair = i + 1 < end;
+  p->packing = i == 0 && p->type == EK_GPU_INT8 ? EK_GPU_INT16 : p->type;
   if (i < alone) {
     *map = ek_gpu_new_map(p, l->out, 0, 1);
     if (i == 0)
@@ -225,7 +226,7 @@ static int push_layer(ek_gpu_plan *p, int i, int end, int alone, ek_gpu_map *map
 
 int ek_gpu_begin(ek_gpu_plan *p, const ek_model *m, int type) {
   memset(p, 0, sizeof *p);
-  p->model = m, p->type = type;
+  p->model = m, p->type = p->packing = type;
   p->arena = EK_GPU_SLOTS;
   int columns = (m->width + EK_BLOCK - 1) / EK_BLOCK, rows = (m->height + EK_BLOCK - 1) / EK_BLOCK;
   p->head = (ek_gpu_program){.version = EK_GPU_VERSION, .type = (uint32_t)type, .n_joints = m->n_joints};

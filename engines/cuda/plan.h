@@ -8,7 +8,8 @@
 /* An image under construction: a head of fixed size, then constants. */
 typedef struct {
   const ek_model *model;
-  int type; /* EK_GPU_INT8, ... */
+  int type;    /* EK_GPU_INT8, ... */
+  int packing; /* of what is being packed: type, or EK_GPU_INT16 */
   uint32_t *image;
   int64_t words, capacity;
   int64_t arena, shared; /* words given away */
@@ -19,7 +20,7 @@ typedef struct {
 
 /* Channels in a word, and words of a block of four channels. */
 static inline int ek_gpu_per_word(int type) {
-  return type == EK_GPU_INT8 ? 4 : type == EK_GPU_FP16 ? 2 : 1;
+  return type == EK_GPU_INT8 ? 4 : type == EK_GPU_FP16 || type == EK_GPU_INT16 ? 2 : 1;
 }
 static inline int ek_gpu_per_block(int type) {
   return 4 / ek_gpu_per_word(type);
@@ -30,6 +31,7 @@ int32_t ek_gpu_reserve(ek_gpu_plan *plan, int64_t words);
 int32_t ek_gpu_constants(ek_gpu_plan *plan, const void *data, int64_t bytes);
 /* The same of the arena or of shared memory. */
 int32_t ek_gpu_take(ek_gpu_plan *plan, int64_t *from, int64_t words);
+/* Of elements as `packing` says. */
 ek_gpu_map ek_gpu_new_map(ek_gpu_plan *plan, ek_shape shape, int border, int shared);
 ek_gpu_step *ek_gpu_push(ek_gpu_plan *plan, int kind, int64_t items);
 

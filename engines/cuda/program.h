@@ -2,28 +2,30 @@
  * Read by plan.c, which writes it, and by kernels.cu. Places are in words of 32 bits from the start of the image, of
  * the arena, or of a block's shared memory.
  *
- * Maps lie channels last. A pixel has its channels in blocks of four: 1 word in int8, 2 in half, 4 in float. Around a
+ * Maps lie channels last. A pixel has its channels in blocks of four: 1 word in int8, 2 in half, 4 in float. Joints
+ * that an int8 network reads are int16: 2 words. Around a
  * map is a border of zeros as wide as the next step reads, so no kernel asks for the edge. */
 #ifndef EK_CUDA_PROGRAM_H
 #define EK_CUDA_PROGRAM_H
 
 #include <stdint.h>
 
-#define EK_GPU_VERSION 1
+#define EK_GPU_VERSION 2
 #define EK_GPU_THREADS 256 /* of a block, at most */
 #define EK_GPU_SLOTS 80    /* barriers of one tick, and one counter for its end */
 #define EK_GPU_JOINTS 16
 #define EK_GPU_TILE 8 /* pixels a side that are scored together: EK_BLOCK */
 
 /* Elements of maps and weights. */
-enum { EK_GPU_INT8, EK_GPU_FP16, EK_GPU_FP32 };
+enum { EK_GPU_INT8, EK_GPU_FP16, EK_GPU_FP32, EK_GPU_INT16 };
 
 enum {
-  EK_GPU_INPUT,  /* joints to their sines and cosines, or as they are */
-  EK_GPU_DOT,    /* linear, conv, convt */
-  EK_GPU_STAMP,  /* a map times the nine places of a 3x3 kernel: before it is enlarged */
-  EK_GPU_BLEND,  /* what EK_GPU_STAMP yields, enlarged and summed */
-  EK_GPU_RESIZE, /* bilinear */
+  EK_GPU_INPUT,      /* joints to their sines and cosines, or as they are */
+  EK_GPU_JOINTS_DOT, /* int8: the linear layer that reads them */
+  EK_GPU_DOT,        /* linear, conv, convt */
+  EK_GPU_STAMP,      /* a map times the nine places of a 3x3 kernel: before it is enlarged */
+  EK_GPU_BLEND,      /* what EK_GPU_STAMP yields, enlarged and summed */
+  EK_GPU_RESIZE,     /* bilinear */
   EK_GPU_CROP,
   EK_GPU_RESHAPE,
   EK_GPU_SHUFFLE,
