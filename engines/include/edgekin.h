@@ -120,8 +120,8 @@ typedef struct {
 ek_engine *ek_engine_open(const uint8_t *blob, size_t blob_bytes, int isa, int *status);
 void ek_engine_close(ek_engine *engine);
 int ek_engine_describe(const ek_engine *engine, ek_engine_info *info);
-/* joints (n_joints) rad. The prediction stays inside the engine until the next run. An INT8 engine whose joints are near
- * those of the run before computes only what has changed: the same bits, in less time. */
+/* joints (n_joints) rad. The prediction stays inside the engine until the next run. An INT8 engine whose joints are
+ * near those of the run before computes only what has changed: the same bits, in less time. */
 int ek_engine_run(ek_engine *engine, const float *joints);
 /* Computes the last run anew, whole: its weights are in the caches afterwards. */
 int ek_engine_rehearse(ek_engine *engine);
