@@ -21,7 +21,6 @@ from edgekin.compile.parity import Parity, compare
 from edgekin.compile.product import PlanPart, Product, Target
 from edgekin.compile.publish import new_bundle, robot_entry, write_cache
 from edgekin.compile.tensorrt.maker import PlanOptions
-from edgekin.compile.tensorrt.plan import cache_folder
 from edgekin.compile.tensorrt.target import PlanTarget
 from edgekin.compile.timing import SLOWER, Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
@@ -29,6 +28,7 @@ from edgekin.machine import describe, revision
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.field_graph import FieldGraph
 from edgekin.models.graph import Graph
+from edgekin.plans import cache_folder
 from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
 from edgekin.quantization.profile import AUTO, Calibration, CalibrationProfile
 from edgekin.quantization.rounding import rounded

@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "runtime": BASE,
     "detection": BASE | {"runtime"},
     "bundle": BASE | {"robot", "runtime", "detection"},
+    "plans": BASE | {"bundle"},
     "sim": BASE | {"robot", "runtime"},
-    "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim"},
+    "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim", "plans"},
     "watching": BASE | {"bundle", "runtime"},
     "estimation": BASE | {"bundle", "runtime", "models"},
     "doctor": {"errors", "machine", "gpu", "runtime"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "quantization": BASE | {"robot", "sim", "models", "training"},
     "report": {"errors", "output"},
     "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report"},
-    "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle"},
+    "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle", "plans"},
 }
 HEAVY = {
     "torch",

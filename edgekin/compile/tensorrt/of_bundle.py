@@ -1,4 +1,4 @@
-"""The plan of a bundle on the machine where it runs: opened where it fits, else built of the bundle's ONNX.
+"""The plan of a bundle, built of its ONNX on the machine where it is to run.
 
 It needs neither the run nor torch: the bundle travels, plans do not.
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekin.bundle import KNOWN_ANSWERS, ONNX, PLAN, STRONG, Bundle, load_bundle, read_known_answers
+from edgekin.bundle import KNOWN_ANSWERS, ONNX, STRONG, Bundle, load_bundle, read_known_answers
 from edgekin.compile.publish import write_cache
 from edgekin.compile.tensorrt import device
 from edgekin.compile.tensorrt.maker import Flavours, Made, PlanMaker, PlanOptions, plan_maker
-from edgekin.compile.tensorrt.plan import Place, Plan, cache_folder, read_plan, remedy
+from edgekin.compile.tensorrt.plan import Plan
 from edgekin.errors import BundleError, GateMissed
 from edgekin.machine import describe, revision
+from edgekin.plans import cache_folder
 
 #: Targets whose bundles carry ONNX made for plans.
 SOURCES = ("onnx", "tensorrt", "tensorrt-rtx")
@@ -35,28 +36,6 @@ class BundlePlan:
         """Return the content of `--json`, schema edgekin.plan-build/1."""
         return {"schema": "edgekin.plan-build/1", "revision": revision(), "seed": None, "path": str(self.path),
                 "checked": self.checked, "plan": self.plan.sidecar(self.path.name), "machine": describe()}
-
-
-def open_plan(bundle: Bundle, at: Place) -> tuple[bytes, dict[str, Any]]:
-    """Return the plan of a bundle for a machine, and its sidecar: from the bundle, else from the folder beside it.
-
-    Raises:
-        BundleError: there is none that fits, in one line with the command that builds one.
-    """
-    models = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
-    hint = remedy(bundle.path, at.target)
-    inside = bundle.path / PLAN
-    if PLAN in models and bundle.target == at.target:
-        try:
-            return read_plan(inside, at, models, hint)
-        except BundleError as error:
-            refused = error
-    else:
-        refused = None
-    cached = cache_folder(bundle.path) / f"{bundle.precision}-{at.stem}.plan"
-    if refused is not None and not cached.is_file():
-        raise refused
-    return read_plan(cached, at, models, hint)
 
 
 def build_for_bundle(folder: Path, target: str, options: PlanOptions, force: bool) -> BundlePlan:

@@ -13,11 +13,11 @@ from edgekin.compile import pipeline
 from edgekin.compile.auto import choose
 from edgekin.compile.pipeline import CompileConfig, compile_run
 from edgekin.compile.tensorrt.maker import PlanOptions
-from edgekin.compile.tensorrt.of_bundle import build_for_bundle, open_plan
-from edgekin.compile.tensorrt.plan import Place, cache_folder
+from edgekin.compile.tensorrt.of_bundle import build_for_bundle
 from edgekin.compile.timing import Latency
 from edgekin.errors import BundleError, ConfigError, GateMissed
 from edgekin.gpu import Gpu
+from edgekin.plans import Place, cache_folder, open_plan
 from edgekin.quantization.profile import CalibrationProfile
 from tests.unit.compile.tensorrt.emulated import emulate
 
@@ -85,12 +85,13 @@ def test_a_plan_built_here_stands_beside_the_bundle(compiled):
 
 
 @pytest.mark.parametrize(("place", "says"), [
-    (Place("tensorrt", "10.16.2", (87,)), "there is no plan for this machine"),
-    (Place("tensorrt", "10.3.0", (89,)), "there is no plan for this machine"),
-    (Place("tensorrt", "10.3.0", (87,), "2"), "there is no plan for this machine"),
+    (Place("tensorrt", "10.16.2", (87,)), r"tensorrt-10\.16\.2-sm87"),
+    (Place("tensorrt", "10.3.0", (89,)), r"tensorrt-10\.3\.0-sm89"),
+    (Place("tensorrt", "10.3.0", (87,), "2"), r"tensorrt-10\.3\.0-sm87-mode2"),
 ])
-def test_a_plan_for_another_machine_is_not_found(compiled, place, says):
-    with pytest.raises(BundleError, match=f"{says}.*edgekin compile .*bundle-tensorrt-int8 --target tensorrt --force"):
+def test_a_plan_for_another_machine_is_no_plan_for_this_one(compiled, place, says):
+    with pytest.raises(BundleError, match=rf"no int8 plan of .* for {says}; beside it: int8-tensorrt-10\.3\.0-sm87\. "
+                                          "Build it for this machine: edgekin compile .* --target tensorrt --force"):
         open_plan(load_bundle(compiled.bundle), place)
 
 
@@ -133,7 +134,7 @@ def lost(folder):
 
 @pytest.mark.parametrize(("damage", "says"), [
     (changed, "was changed: its size or sha256"), (cut, "is not valid JSON"), (without_place, "is no sidecar"),
-    (of_another_model, r"was built of another model\.strong\.onnx than the bundle has"), (lost, "cannot be read"),
+    (of_another_model, r"was built of another model\.strong\.onnx than the bundle has"), (lost, "there is no int8 plan of"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_damaged_plan_is_refused_before_it_is_opened(compiled, damage, says):
     damage(cache_folder(compiled.bundle))
@@ -169,7 +170,7 @@ def test_a_bundle_without_its_plan_gets_it_on_the_device(driver, tensorrt, run_f
         result = compile_run(load(run_folder), replace(CONFIG, plan=PlanOptions(plan=False)))
     bundle = load_bundle(result.bundle)
     assert (bundle.target, bundle.precision, bundle.manifest["plan"]) == ("tensorrt", "int8", None)
-    with pytest.raises(BundleError, match="there is no plan for this machine"):
+    with pytest.raises(BundleError, match="there is no int8 plan of .*; beside it: none"):
         open_plan(bundle, ORIN)
     tensorrt("10.3.0")
     shutil.copytree(result.bundle, run_folder.parent / "device" / "bundle")  # no run beside it

@@ -12,9 +12,9 @@ from edgekin.compile.tensorrt import device
 from edgekin.compile.tensorrt.backoff import int8_layers
 from edgekin.compile.tensorrt.builder import BuildFailed
 from edgekin.compile.tensorrt.maker import PlanOptions, plan_maker
-from edgekin.compile.tensorrt.plan import timing_cache_file
 from edgekin.compile.tensorrt.target import PlanTarget, flavours
 from edgekin.errors import ConfigError, RuntimeFault
+from edgekin.plans import timing_cache_file
 from edgekin.quantization.profile import Calibration, LayerRange
 from tests.unit.compile.tensorrt.emulated import NAMES
 from tests.unit.conftest import shuffle_graph
