@@ -34,15 +34,31 @@ def _plans(target: str) -> WhyNot:
     return why_not
 
 
+def _cuda(graph: Any, precision: str) -> str:
+    from edgekin.gpu import gpu
+    from edgekin.runtime.cuda_kernels import cached_cubin
+
+    if isinstance(graph, FieldGraph):
+        return "it has no free-form models"
+    if precision == "fp16" and not isinstance(graph, Graph):
+        return "it has no body models in fp16"
+    try:
+        cached_cubin(gpu().sm)
+    except EdgekinError as error:
+        return error.message
+    return ""
+
+
 def _native(graph: Any, precision: str) -> str:
     if isinstance(graph, FieldGraph):
         return "it has no free-form models"
     return "it has no fp16" if precision == "fp16" else ""
 
 
-#: Best first: TensorRT chooses among kernels by timing them on this very GPU, TensorRT-RTX when it loads the plan.
+#: Best first. Our kernels are what the loop runs on a GPU, from joints to scores in one launch; of plans, TensorRT's
+#: were chosen by timing them on this very GPU. Not by measurement: none has been made.
 CANDIDATES: dict[str, WhyNot] = {
-    "tensorrt": _plans("tensorrt"), "tensorrt-rtx": _plans("tensorrt-rtx"), "native": _native,
+    "cuda": _cuda, "tensorrt": _plans("tensorrt"), "tensorrt-rtx": _plans("tensorrt-rtx"), "native": _native,
     "onnx": lambda graph, precision: "",
 }
 

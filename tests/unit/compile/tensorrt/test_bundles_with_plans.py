@@ -10,12 +10,12 @@ import pytest
 
 from edgekin.bundle import load_bundle
 from edgekin.compile import pipeline
-from edgekin.compile.auto import choose
+from edgekin.compile.auto import CANDIDATES, choose
 from edgekin.compile.pipeline import CompileConfig, compile_run
 from edgekin.compile.tensorrt.maker import PlanOptions
 from edgekin.compile.tensorrt.of_bundle import build_for_bundle
 from edgekin.compile.timing import Latency
-from edgekin.errors import BundleError, ConfigError, GateMissed
+from edgekin.errors import BundleError, ConfigError, GateMissed, RuntimeFault
 from edgekin.gpu import Gpu
 from edgekin.plans import Place, cache_folder, open_plan
 from edgekin.quantization.profile import CalibrationProfile
@@ -134,7 +134,7 @@ def lost(folder):
 
 @pytest.mark.parametrize(("damage", "says"), [
     (changed, "was changed: its size or sha256"), (cut, "is not valid JSON"), (without_place, "is no sidecar"),
-    (of_another_model, r"was built of another model\.strong\.onnx than the bundle has"), (lost, "there is no int8 plan of"),
+    (of_another_model, r"was built of another model\.strong\.onnx than the bundle has"), (lost, "is no int8 plan"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_damaged_plan_is_refused_before_it_is_opened(compiled, damage, says):
     damage(cache_folder(compiled.bundle))
@@ -170,7 +170,7 @@ def test_a_bundle_without_its_plan_gets_it_on_the_device(driver, tensorrt, run_f
         result = compile_run(load(run_folder), replace(CONFIG, plan=PlanOptions(plan=False)))
     bundle = load_bundle(result.bundle)
     assert (bundle.target, bundle.precision, bundle.manifest["plan"]) == ("tensorrt", "int8", None)
-    with pytest.raises(BundleError, match="there is no int8 plan of .*; beside it: none"):
+    with pytest.raises(BundleError, match=r"there is no int8 plan of .*; beside it: none"):
         open_plan(bundle, ORIN)
     tensorrt("10.3.0")
     shutil.copytree(result.bundle, run_folder.parent / "device" / "bundle")  # no run beside it
@@ -199,23 +199,33 @@ def test_native_bundles_have_no_plan(run_folder):
 
 
 def test_auto_takes_the_best_that_is_there_and_says_why(driver, tensorrt, run_folder, monkeypatch):
-    run = load(run_folder)
+    run, kernels = load(run_folder), "edgekin.runtime.cuda_kernels.cached_cubin"
+    monkeypatch.setattr(kernels, lambda sm: f"cubin for {sm}")
     with monkeypatch.context() as bare:
         bare.setenv("EDGEKIN_LIBCUDA", "libcuda-that-is-not-there.so")
         tensorrt("10.3.0")
         target, why = choose(run, "int8")
         assert target == "native"
-        assert why.startswith("target native, the best that is there; not tensorrt: no NVIDIA driver here: ")
+        assert why.startswith("target native, the best that is there; not cuda: no NVIDIA driver here: ")
+        assert "; not tensorrt: no NVIDIA driver here" in why
         assert "; not tensorrt-rtx: " in why
         assert choose(run, "fp16")[0] == "onnx"
-    assert choose(run, "int8") == ("tensorrt", "target tensorrt, the best that is there")
+    assert choose(run, "int8") == ("cuda", "target cuda, the best that is there")
+
+    def no_compiler(sm):
+        raise RuntimeFault(f"the kernels cannot be compiled for sm_{sm}", "")
+
+    monkeypatch.setattr(kernels, no_compiler)
+    expected = "target tensorrt, the best that is there; not cuda: the kernels cannot be compiled for sm_87"
+    assert choose(run, "int8") == ("tensorrt", expected)
     result = compile_run(run, replace(CONFIG, target="auto"))
-    assert (result.target, result.chosen) == ("tensorrt", "target tensorrt, the best that is there")
+    assert (result.target, result.chosen) == ("tensorrt", expected)
 
 
 def test_auto_takes_tensorrt_rtx_for_gpus_that_it_builds_for(monkeypatch, run_folder):
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs TensorRT-RTX: pip install 'edgekin[rtx]'")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("edgekin.compile.auto.CANDIDATES", {k: v for k, v in CANDIDATES.items() if k != "cuda"})
     for sm, expected in ((120, "tensorrt-rtx"), (90, "native")):
         monkeypatch.setattr("edgekin.gpu.gpu", lambda sm=sm: Gpu("made up", sm, 13000, ""))
         target, why = choose(load(run_folder), "int8")
