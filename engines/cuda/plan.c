@@ -259,9 +259,9 @@ static int plan_decoder(ek_gpu_plan *p, const ek_model *m, int type, const void 
   tail t = tail_of(m);
   int alone = alone_until(p, t.end);
   ek_gpu_map map = {0};
-  for (int i = 0; !status && i < t.end;)
+  for (int i = 0; !status && !p->failed && i < t.end;)
     i = push_layer(p, i, t.end, alone, &map);
-  if (!status)
+  if (!status && !p->failed)
     push_score(p, &t, &map);
   if (type == EK_GPU_INT8)
     p->head.pixels = ek_gpu_constants(p, pixels, 512 * 16);
