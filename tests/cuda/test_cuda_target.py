@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("edgekin._ek", reason="build it: python setup.py build_ext --inplace")
 pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 from edgekin.bundle import KERNELS, KERNELS_SOURCE, load_bundle
+from edgekin.compile.auto import choose
 from edgekin.compile.cuda import CudaTarget
 from edgekin.compile.detector import DetectorPlan
 from edgekin.compile.half import maps_fp16
@@ -134,6 +135,23 @@ def test_half_precision_is_that_of_its_twin(host_driver, seed):
     # The twin rounds where the kernels do: what is left is a last bit of half here and there, and what it becomes.
     assert np.abs(got - twin).max() <= 4e-3 * np.abs(full).max()
     assert 0 < np.abs(got - full).max() <= 1e-2 * np.abs(full).max()
+
+
+def test_auto_takes_our_kernels_where_there_is_a_gpu_without_tensorrt(host_driver, trained_runs, monkeypatch):
+    from edgekin.training.run import load_run
+
+    for package in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv("EDGEKIN_LIBCUDA", host_driver.path)
+    run = load_run(trained_runs / "tiny")
+    for precision in ("int8", "fp16"):
+        target, why = choose(run, precision)
+        assert target == "cuda"
+        assert why.startswith("target cuda, the best that is there; not tensorrt: ")
+    host_driver.fail("cuInit", 100)
+    target, why = choose(run, "int8")
+    assert target == "native"
+    assert "not cuda: no GPU can be used: cuInit: CUDA_ERROR_NO_DEVICE" in why
 
 
 def test_what_the_target_cannot_do_is_refused():
