@@ -54,13 +54,17 @@ class PlanRunner:
             raise RuntimeFault(f"{self.api.target} {self.api.version} refuses the plan: {self.api.errors()}",
                                "Build it on this machine: edgekin compile --force")
         self._context = self.engine.create_execution_context()
+        if self._context is None:
+            raise RuntimeFault(f"{self.api.target} {self.api.version} has no memory for the plan: {self.api.errors()}",
+                               "Free memory of the GPU")
         self.host: dict[str, NDArray[np.float32]] = {}
         for name in (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)):
             self.host[name] = np.zeros(tuple(self.engine.get_tensor_shape(name)), np.float32)
             address = ctypes.c_uint64()
             self._driver("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(self.host[name].nbytes))
             self._buffers.append(address)
-            self._context.set_tensor_address(name, address.value)
+            if not self._context.set_tensor_address(name, address.value):
+                raise RuntimeFault(f"{self.api.target} {self.api.version} refuses the buffer of {name}")
 
     def run(self, joint_pos: Float) -> dict[str, NDArray[np.float32]]:
         """Run one frame.

@@ -62,7 +62,7 @@ class PlanTarget:
     def body(self, graph: BodyGraph, precision: str) -> Product:
         """Raise ConfigError: a plan is of layers, a body model is of ellipsoids."""
         raise ConfigError(f"a body model of {len(graph.links)} ellipsoids has no ONNX, so no {self.name} plan",
-                          "Run: edgekin compile --target native")
+                          "Run: edgekin compile --target native, or --target cuda")
 
     def field(self, graph: FieldGraph, precision: str) -> Product:
         """Raise ConfigError: the ray-marcher evaluates its network too often for a control loop."""

@@ -95,6 +95,7 @@ class Context:
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
+        return True
 
     def view(self, name, shape):
         numbers = (ctypes.c_float * int(np.prod(shape))).from_address(self.addresses[name])
