@@ -96,12 +96,13 @@ static void check_score(const ek_gpu_step *s) {
 
 static void check_step(const ek_gpu_step *s) {
   CHECK(s->n > 0 && (!s->alone || s->after == EK_GPU_BLOCK));
-  if (s->kind == EK_GPU_DOT || s->kind == EK_GPU_STAMP) {
+  if (s->kind == EK_GPU_DOT || s->kind == EK_GPU_STAMP || s->kind == EK_GPU_JOINTS_DOT) {
     check_dot(s);
   } else if (s->kind == EK_GPU_SCORE) {
     check_score(s);
   } else if (s->kind == EK_GPU_INPUT) {
-    CHECK(s->n == s->out.pixel / per_block * 4);
+    int words = per_block == 1 ? 2 : per_block; /* int8: 16 bits */
+    CHECK(s->n == s->out.pixel / words * 4);
     whole(&s->out);
   } else {
     CHECK(s->n == (s->out.c + 3) / 4 * s->out.h * s->out.w);
