@@ -40,6 +40,7 @@ class WatchOptions:
     cpu: int = AUTO_CPU  # -1: do not pin; AUTO_CPU: the last one, where there are two
     fifo_priority: int = 40
     isa: str = "auto"
+    engine: str = "auto"  # native, cuda, or that of the bundle's target
     latch: Path | None = None  # where an alarm is remembered; None: it is forgotten at the end
     acknowledge: bool = False  # forget an earlier run's alarm
 
@@ -187,7 +188,7 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool]) 
     options = options.validated()
     follower = _Follower(Latch(options.latch, options.acknowledge), changed, stopped)
     bundle, report = load_bundle(options.bundle), None
-    with bundle.open_engine(options.isa) as engine:
+    with bundle.open(options.engine, options.isa) as engine:
         config = replace(DetectorConfig.from_json(bundle.detector), stale_ns=int(STALE_PERIODS * 1e9 / options.hz))
         detector = NativeDetector(config)
         notify("READY=1", f"STATUS=waiting for frames in {options.ring}")

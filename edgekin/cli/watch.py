@@ -25,6 +25,8 @@ if TYPE_CHECKING:
               help="SCHED_FIFO priority; 0: leave the policy.")
 @click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
               show_default=True, help="Instruction set of the engine.")
+@click.option("--engine", type=click.Choice(["auto", "native", "cuda"]), default="auto", show_default=True,
+              help="native: this processor; cuda: an NVIDIA GPU; auto: what the bundle was compiled for.")
 @click.option("--latch", type=click.Path(path_type=Path), metavar="PATH",
               help="Remember an alarm in this file, so that a restart does not forget it.")
 @click.option("--acknowledge", is_flag=True, help="Forget the alarm that --latch remembers.")

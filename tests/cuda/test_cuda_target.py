@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +17,16 @@ pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 from edgekin.bundle import KERNELS, KERNELS_SOURCE, load_bundle
 from edgekin.compile.auto import choose
 from edgekin.compile.cuda import CudaTarget
-from edgekin.compile.detector import DetectorPlan
 from edgekin.compile.half import maps_fp16
-from edgekin.compile.pipeline import CompileConfig, compile_run
 from edgekin.compile.tensorrt.maker import PlanOptions
 from edgekin.compile.weights import write_weights
 from edgekin.errors import BundleError, ConfigError, RuntimeFault
 from edgekin.models.reference import maps
-from edgekin.quantization.profile import CalibrationProfile
 from edgekin.runtime.cuda import CudaEngine, CudaOptions
 from edgekin.runtime.cuda_kernels import cached_cubin, compile_cubin, source
 from tests.parity.graphs import decoder
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = CompileConfig(target="cuda", profile=CalibrationProfile(samples=40),
-                       detector=DetectorPlan(healthy_seconds=3.0))
 needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is missing: install the CUDA toolkit")
 
 
@@ -42,13 +37,24 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
         yield
 
 
-@pytest.fixture(scope="module")
-def bundle(trained_runs, tmp_path_factory):
-    """An INT8 bundle with a cubin for Orin where there is a compiler."""
-    from edgekin.training.run import load_run
+def run_cli(*args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "edgekin", *map(str, args)], capture_output=True, text=True,
+                          check=False, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
+
+@pytest.fixture(scope="module")
+def compiled(trained_runs, tmp_path_factory):
+    """An INT8 bundle with a cubin for Orin where there is a compiler, and what the command said."""
     out = tmp_path_factory.mktemp("cuda") / "bundle"
-    return compile_run(load_run(trained_runs / "tiny"), replace(CONFIG, out=out, plan=PlanOptions(sms=(87,)))).bundle
+    done = run_cli("compile", trained_runs / "tiny", "--target", "cuda", "--sm", "87", "--samples", 40,
+                   "--healthy-seconds", 3, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture(scope="module")
+def bundle(compiled):
+    return compiled[0]
 
 
 def on_host(driver, **options) -> CudaOptions:
@@ -56,7 +62,9 @@ def on_host(driver, **options) -> CudaOptions:
 
 
 @needs_nvcc
-def test_a_bundle_carries_weights_source_and_the_cubins_that_were_asked_for(bundle):
+def test_a_bundle_carries_weights_source_and_the_cubins_that_were_asked_for(compiled):
+    bundle, said = compiled
+    assert "kernels: source, compiled for SM 87" in said
     loaded = load_bundle(bundle)
     assert (loaded.target, loaded.precision) == ("cuda", "int8")
     kernels = json.loads(loaded.read(KERNELS))
@@ -66,6 +74,19 @@ def test_a_bundle_carries_weights_source_and_the_cubins_that_were_asked_for(bund
     assert loaded.read("kernels.sm_87.cubin")[:4] == b"\x7fELF"
     assert loaded.read(KERNELS_SOURCE).decode() == source()
     assert "INT8 is kept for its size" in loaded.manifest["note"]
+
+
+@needs_nvcc
+def test_bench_runs_the_bundle_in_the_loop_and_says_what_the_gpu_does(bundle, host_driver, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEKIN_LIBCUDA", host_driver.path)
+    done = run_cli("bench", bundle, "--hz", 20, "--seconds", 0.5, "--io", "copy", "--sync", "block", "--fifo", 0,
+                   "--json", tmp_path / "bench.json")
+    assert done.returncode == 0, done.stderr
+    assert "GPU: this processor, sm_87; launches a tick: 1 of 4 x 256 threads, replayed as a graph" in done.stdout
+    assert "io copy, sync block" in done.stdout
+    result = json.loads((tmp_path / "bench.json").read_text())
+    assert (result["bundle"]["isa"], result["gpu"]["graph"], result["gpu"]["io"]) == ("cuda", True, "copy")
+    assert result["frames"] > 0
 
 
 @needs_nvcc
@@ -86,8 +107,7 @@ def test_without_a_gpu_or_its_driver_there_is_one_line_and_a_remedy(bundle, monk
     with pytest.raises(RuntimeFault, match="no NVIDIA driver") as caught:
         load_bundle(bundle).open()
     assert "--engine native" in caught.value.hint
-    done = subprocess.run([sys.executable, "-m", "edgekin", "bench", str(bundle), "--seconds", "0.2"],
-                          capture_output=True, text=True, check=False, cwd=ROOT)
+    done = run_cli("bench", bundle, "--seconds", 0.2)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("edgekin: no GPU can be used: no NVIDIA driver")
     assert "Traceback" not in done.stderr
