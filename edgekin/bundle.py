@@ -21,7 +21,7 @@ from edgekin.errors import BundleError
 
 if TYPE_CHECKING:
     from edgekin.robot.spec import RobotSpec
-    from edgekin.runtime.cuda import CudaEngine, CudaOptions
+    from edgekin.runtime.cuda import CudaEngine, CudaInfo, CudaOptions
     from edgekin.runtime.engine import Engine
 
 AnyEngine = TypeVar("AnyEngine", bound="Engine")
@@ -128,7 +128,7 @@ class Bundle:
             raise BundleError(f"bundle {self.path} is for target {self.target}, which our CUDA kernels cannot run",
                               "Run: edgekin compile --target cuda")
         kernels = self._kernels()
-        cubin = self._cubin(kernels, probe(options).sm)
+        cubin = self._cubin(kernels, probe(options))
         engine = CudaEngine(self.read(WEIGHTS), cubin, str(kernels["arithmetic"]), options)
         return self._asked(engine, KNOWN_ANSWERS)
 
@@ -136,20 +136,21 @@ class Bundle:
         """What the bundle says of its kernels; of a native one, what fits its weights."""
         if self.target == "native":
             plain = self.precision == "int8" and self.manifest.get("quantization") is not None
-            return {"arithmetic": "int8" if plain else "fp32", "cubins": [], "source_sha256": ""}
+            return {"arithmetic": "int8" if plain else "fp32", "cubins": [], "source_sha256": "", "nvcc": ""}
         kernels = _parse_object(self.read(KERNELS), self.path / KERNELS)
-        if not {"arithmetic", "cubins", "source_sha256"} <= kernels.keys():
+        if not {"arithmetic", "cubins", "source_sha256", "nvcc"} <= kernels.keys():
             raise BundleError(f"{self.path / KERNELS} does not say what the kernels are", _RECOMPILE)
         return kernels
 
-    def _cubin(self, kernels: dict[str, Any], sm: int) -> bytes:
-        """The bundle's, where it has one of this library's source for this GPU; else cached or compiled here."""
-        from edgekin.runtime.cuda_kernels import cached_cubin, source_sha256
+    def _cubin(self, kernels: dict[str, Any], gpu: CudaInfo) -> bytes:
+        """The bundle's, where it has one of this library's source for this GPU and driver; else cached or made here."""
+        from edgekin.runtime.cuda_kernels import cached_cubin, runs_on, source_sha256
 
-        name = f"kernels.sm_{sm}.cubin"
-        if name in kernels["cubins"] and kernels["source_sha256"] == source_sha256():
+        name = f"kernels.sm_{gpu.sm}.cubin"
+        ours = name in kernels["cubins"] and kernels["source_sha256"] == source_sha256()
+        if ours and runs_on(str(kernels["nvcc"]), gpu.driver):
             return self.read(name)
-        return cached_cubin(sm).cubin
+        return cached_cubin(gpu.sm).cubin
 
     @property
     def has_body(self) -> bool:

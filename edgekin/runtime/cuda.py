@@ -81,8 +81,8 @@ def _fault(status: int, what: str) -> RuntimeFault:
     why = ffi.string(lib.ek_cuda_why()).decode(errors="replace")
     missing = status_name(status) == "driver" or "NO_DEVICE" in why or "INVALID_DEVICE" in why
     hint = NO_GPU if missing else ""
-    if "NO_BINARY_FOR_GPU" in why or "INVALID_PTX" in why:
-        hint = "The kernels were compiled for another GPU. Run: edgekin compile --target cuda --force"
+    if any(name in why for name in ("NO_BINARY_FOR_GPU", "INVALID_PTX", "INVALID_IMAGE", "UNSUPPORTED_PTX_VERSION")):
+        hint = "The kernels were compiled for another GPU or a newer driver. Run: edgekin compile --target cuda --force"
     return RuntimeFault(f"{what}: {why or status_text(status)}", hint)
 
 

@@ -73,6 +73,19 @@ def nvcc_version() -> str:
     return next((line.split("release ")[1] for line in done.stdout.splitlines() if "release " in line), "")
 
 
+def runs_on(nvcc: str, driver: int) -> bool:
+    """Tell whether a driver may load a cubin: it must not be older than the compiler's major version.
+
+    Args:
+        nvcc: the compiler's release, as nvcc_version gives it.
+        driver: version of CUDA that the driver has, 1000 major + 10 minor.
+
+    Source: CUDA Compatibility, "Minor Version Compatibility".
+    """
+    major = nvcc.partition(".")[0]
+    return major.isdigit() and driver // 1000 >= int(major)
+
+
 def _nvcc(sm: int) -> bytes:
     if shutil.which("nvcc") is None:
         raise RuntimeFault(f"the kernels cannot be compiled for sm_{sm}: neither PyCUDA nor nvcc is installed", REMEDY)

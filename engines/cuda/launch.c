@@ -63,7 +63,8 @@ static int allocate(ek_launch *l, const uint32_t *image) {
   if (!status)
     status = share(l, &out, &l->device_out, l->out_bytes);
   l->in = in, l->out = out;
-  return status;
+  /* What was copied and cleared went through the default stream, which a non-blocking one does not wait for. */
+  return status ? status : check(l, l->driver.stream_synchronize(NULL), "cuStreamSynchronize");
 }
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */

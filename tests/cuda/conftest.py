@@ -34,7 +34,8 @@ class HostDriver:
         """Make a function fail; "kernel": launches are accepted and do nothing."""
         self._library.host_fail(name.encode(), error)
 
-    def attribute(self, number: int, value: int) -> None:
+    def attribute(self, number: int | str, value: int) -> None:
+        """Give one of CU_DEVICE_ATTRIBUTE_* another value; "driver": the version of the driver's CUDA."""
         self._library.host_attribute(str(number).encode(), value)
 
     def order(self, which: int) -> None:

@@ -223,7 +223,7 @@ int submit_kernel(void *function, unsigned grid, unsigned threads, unsigned shar
 
 CALL(cuInit, unsigned) return 0;
 }
-CALL(cuDriverGetVersion, int *version) *version = 13000;
+CALL(cuDriverGetVersion, int *version) *version = attributes.count("driver") ? attributes["driver"] : 13000;
 return 0;
 }
 extern "C" int cuDeviceGetCount(int *n) { // asked by others than the launcher

@@ -122,6 +122,18 @@ def test_a_gpu_without_a_cubin_needs_a_compiler_and_says_so(bundle, host_driver,
     assert "CUDA toolkit" in caught.value.hint
 
 
+@needs_nvcc
+def test_a_driver_older_than_the_compiler_gets_kernels_made_on_the_device(bundle, host_driver, tmp_path, monkeypatch):
+    major = int(json.loads((bundle / KERNELS).read_text())["nvcc"].split(".")[0])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    host_driver.attribute("driver", 1000 * major)
+    load_bundle(bundle).open_cuda(on_host(host_driver)).close()
+    host_driver.attribute("driver", 1000 * major - 400)
+    with pytest.raises(RuntimeFault, match="cannot be compiled for sm_87"):
+        load_bundle(bundle).open_cuda(on_host(host_driver))
+
+
 def test_other_targets_are_not_run_by_our_kernels(bundle, tmp_path):
     folder = shutil.copytree(bundle, tmp_path / "other")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -44,6 +44,8 @@ def test_a_tick_is_one_graph_launch_whose_answer_is_read_from_memory(host_driver
     assert opened[first:] == ["cuLaunchCooperativeKernel", "cuStreamBeginCapture_v2", "cuLaunchCooperativeKernel",
                               "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphUpload"]
     assert "cuMemHostGetDevicePointer_v2" in opened[:first]
+    # Constants and cleared maps have arrived: a non-blocking stream would not wait for them.
+    assert opened[first - 1] == "cuStreamSynchronize"
 
 
 def test_copies_and_a_blocking_wait_are_what_was_asked_for(host_driver, blob):
