@@ -26,7 +26,14 @@ from edgekin.models.registry import Batch, HasDepth, OwnTraining
 from edgekin.models.self_model import SelfModel, read_safetensors
 from edgekin.output import write_atomic
 from edgekin.sim.dataset import Dataset
-from edgekin.training.losses import depth_loss, feature_penalty, range_penalty, silhouette_loss, squared_loss
+from edgekin.training.losses import (
+    ACTIVITY_WEIGHT,
+    depth_loss,
+    feature_penalty,
+    range_penalty,
+    silhouette_loss,
+    squared_loss,
+)
 from edgekin.training.metrics import score
 from edgekin.training.settings import TrainConfig, fresh_of
 
@@ -126,11 +133,13 @@ def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
         return torch.optim.Adam(groups, lr=config.learning_rate, betas=BETAS)
 
 
-def _tail(network: nn.Module, depth_weight: float) -> Tail | None:
+def _tail(network: nn.Module, depth_weight: float, activity_weight: float) -> Tail | None:
     """The C library's side of a decoder that it can train; None: all of it is torch's."""
     from edgekin.training.tail import Tail, fits
 
-    return Tail(network, depth_weight=depth_weight) if fits(network) else None
+    if not fits(network):
+        return None
+    return Tail(network, depth_weight=depth_weight, activity_weight=activity_weight)
 
 
 def _soap(network: nn.Module, config: TrainConfig, average: dict[str, torch.Tensor]) -> Soap | None:
@@ -180,7 +189,8 @@ class Trainer:
         looks = min(getattr(self.network, "curve_samples", CURVE_SAMPLES), len(split.test))
         held_out = np.linspace(0, len(split.test) - 1, looks).astype(int)
         self.held_pos, self.held_masks = split.test.inputs[held_out], split.test.masks[held_out]
-        self.tail = _tail(self.network, config.depth_weight)
+        self.activity_weight = ACTIVITY_WEIGHT if teacher is not None else 0.0
+        self.tail = _tail(self.network, config.depth_weight, self.activity_weight)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.soap = None if teacher is None else _soap(self.network, config, self.average)
         self.optimiser = self.soap or _adam(self.network, config)
@@ -236,11 +246,11 @@ class Trainer:
                 code = self.tail.head(q)
             code = code if self.soap is None else self.soap.turned(code)
             loss, total = self.tail.loss(code, target, truth)
-            return loss, total + feature_penalty(features)
+            return loss, total + feature_penalty(features, self.activity_weight)
         with self._features(network) as features:
             logits, depth = network.both(q) if isinstance(network, HasDepth) else (network(q), None)
         loss = silhouette_loss(logits, target)
-        total = loss + squared_loss(logits, target) + range_penalty(logits, features)
+        total = loss + squared_loss(logits, target) + range_penalty(logits, features, self.activity_weight)
         if truth is not None and depth is not None:
             total = total + self.config.depth_weight * depth_loss(depth[: len(truth)], truth)
         return loss, total

@@ -13,6 +13,8 @@ SMOOTHING = 1e-4
 #: Log-odds beyond the smoothed targets' 9.2, and hidden values a few times their usual size, buy nothing.
 LOGIT_LIMIT, FEATURE_LIMIT = 10.0, 12.0
 RANGE_WEIGHT = 1e-3
+#: Of the mean of every hidden layer's values, in a distillation: what is zero, the int8 engines skip.
+ACTIVITY_WEIGHT = 1e-3
 #: Of the logarithm of a picture's squared error, which a mean of PSNRs is made of; beside the likelihood, which the
 #: detector needs, it takes a fifteenth of a training's usual loss. The floor keeps a perfect picture from counting.
 SQUARED_WEIGHT, SQUARED_FLOOR = 0.02, 1e-4
@@ -57,7 +59,7 @@ def squared_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return SQUARED_WEIGHT * (squared + SQUARED_FLOOR).log().mean()
 
 
-def range_penalty(logits: Tensor, features: list[Tensor]) -> Tensor:
+def range_penalty(logits: Tensor, features: list[Tensor], activity_weight: float = 0.0) -> Tensor:
     """Return what keeps the few largest values of a layer from spending int8's 255 steps.
 
     The mean square of what exceeds a limit, summed over logits and hidden layers. Without it single values reach thirty
@@ -66,11 +68,15 @@ def range_penalty(logits: Tensor, features: list[Tensor]) -> Tensor:
     Args:
         logits: (B, V, H, W) log-odds.
         features: outputs of the ReLUs, any shapes.
+        activity_weight: of their means.
     """
-    return RANGE_WEIGHT * (logits.abs() - LOGIT_LIMIT).relu().square().mean() + feature_penalty(features)
+    return RANGE_WEIGHT * (logits.abs() - LOGIT_LIMIT).relu().square().mean() + feature_penalty(
+        features, activity_weight)
 
 
-def feature_penalty(features: list[Tensor]) -> Tensor | float:
+def feature_penalty(features: list[Tensor], activity_weight: float = 0.0) -> Tensor | float:
     """Return the part of the range penalty that the outputs of ReLUs make."""
     squares = [(values - FEATURE_LIMIT).relu().square().mean() for values in features]
-    return RANGE_WEIGHT * sum(squares[1:], squares[0]) if squares else 0.0
+    if not squares:
+        return 0.0
+    return RANGE_WEIGHT * sum(squares[1:], squares[0]) + activity_weight * sum(values.mean() for values in features)

@@ -52,10 +52,11 @@ class Tail:
         isa: auto or scalar.
         threads: None: one for each core that this process may use, or OMP_NUM_THREADS.
         depth_weight: factor of what errors of depth cost.
+        activity_weight: of the means of the maps between the layers.
     """
 
     def __init__(self, decoder: nn.Module, isa: str = "auto", threads: int | None = None,
-                 depth_weight: float = 1.0) -> None:
+                 depth_weight: float = 1.0, activity_weight: float = 0.0) -> None:
         from edgekin._ek import ffi, lib
 
         parts = parts_of(decoder)
@@ -71,6 +72,7 @@ class Tail:
             "factor": FACTOR, "height": shape.height, "width": shape.width,
             "isa": ISAS.index(isa), "n_threads": threads or default_threads(), "smoothing": SMOOTHING,
             "logit_limit": LOGIT_LIMIT, "feature_limit": FEATURE_LIMIT, "range_weight": RANGE_WEIGHT,
+            "activity_weight": activity_weight,
             "log_squared": SQUARED_WEIGHT, "depth_weight": depth_weight * DEPTH_WEIGHT, "depth_middle_m": middle,
             "depth_unit_m": unit})
         status = ffi.new("int *")

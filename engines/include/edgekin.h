@@ -254,10 +254,10 @@ typedef struct {
   int32_t residual;                      /* all but the last are pairs that add what goes into the first */
   int32_t depth;                         /* the last one's second half is depth */
   int32_t n_views, factor, height, width;
-  int32_t isa, n_threads;            /* EK_ISA_*; the results are the same for any number of threads */
-  double smoothing;                  /* targets are kept this far from 0 and 1 */
-  double logit_limit, feature_limit; /* beyond these a penalty on squares begins: see edgekin/training/losses.py */
-  double range_weight;
+  int32_t isa, n_threads;               /* EK_ISA_*; the results are the same for any number of threads */
+  double smoothing;                     /* targets are kept this far from 0 and 1 */
+  double logit_limit, feature_limit;    /* beyond these a penalty on squares begins: see edgekin/training/losses.py */
+  double range_weight, activity_weight; /* the latter of the mean of every map between layers */
   double log_squared; /* weight of log(squared error of a picture per pixel + 1e-4): what a mean of PSNRs is made of */
   double depth_weight, depth_middle_m, depth_unit_m; /* of the mean error in m; depth at 0 and what 1 adds to it */
 } ek_tail_layout;

@@ -121,26 +121,29 @@ static void measure_depth(const ek_tail *t, ek_tail_desk *d, const float *truth,
   }
 }
 
-/* The slope of a ReLU's output: none where it gave 0, and what holds large values down. */
+/* The slope of a ReLU's output: none where it gave 0, and what holds values down, large ones above all. */
 static void through_relu(const ek_tail *t, const ek_map *m, const ek_map *slope, ek_tail_sums *sums) {
-  double cells = (double)m->rows * m->columns * m->channels, beyond = 0;
+  double cells = (double)m->rows * m->columns * m->channels, beyond = 0, active = 0;
   double pixels = (double)t->layout.n_views * t->layout.height * t->layout.width;
   /* Slopes are in units of the logits' mean: a mean over cells weighs pixels / cells times as much. */
   float limit = (float)t->layout.feature_limit, pull = (float)(2 * t->layout.range_weight * pixels / cells);
+  float steady = (float)(t->layout.activity_weight * pixels / cells);
   for (int y = 0; y < m->rows; y++) {
     const float *x = cell(m, y, 0);
-    float *g = cell(slope, y, 0), largest = 0;
+    float *g = cell(slope, y, 0), largest = 0, sum = 0;
     for (int i = 0; i < m->columns * m->padded; i++) {
-      g[i] = x[i] > 0 ? g[i] : 0;
+      g[i] = x[i] > 0 ? g[i] + steady : 0;
+      sum += x[i];
       largest = x[i] > largest ? x[i] : largest;
     }
+    active += (double)sum;
     for (int i = 0; largest > limit && i < m->columns * m->padded; i++) {
       float over = x[i] > limit ? x[i] - limit : 0;
       g[i] += pull * over;
       beyond += (double)over * (double)over;
     }
   }
-  sums->beyond += beyond / cells;
+  sums->beyond += beyond / cells, sums->active += active / cells;
 }
 
 static void add_bias(const ek_map *slope, float *dbias) {

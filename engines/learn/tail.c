@@ -30,7 +30,7 @@ static int check(const ek_tail_layout *l) {
   if (!l || shape_is_wrong(l) || !ek_isa_supported(l->isa) || l->n_threads < 1 || l->n_threads > EK_TEAM_MAX)
     return EK_E_ARGUMENT;
   return l->smoothing > 0 && l->smoothing < 0.5 && l->logit_limit > 0 && l->feature_limit > 0 && l->range_weight >= 0 &&
-                 l->log_squared >= 0 && l->depth_weight >= 0
+                 l->activity_weight >= 0 && l->log_squared >= 0 && l->depth_weight >= 0
              ? EK_OK
              : EK_E_ARGUMENT;
 }
@@ -185,7 +185,8 @@ static void pack(ek_tail *t, const float *w) {
     }
   }
   for (int p = 0; p < EK_TAIL_PARTS; p++)
-    t->sums[p].loss = t->sums[p].excess = t->sums[p].beyond = t->sums[p].logs = t->sums[p].depth = 0;
+    t->sums[p].loss = t->sums[p].excess = t->sums[p].beyond = t->sums[p].active = t->sums[p].logs = t->sums[p].depth =
+        0;
 }
 
 static void unpack(const ek_tail *t, float share, float *dw) {
@@ -225,10 +226,11 @@ int ek_tail_learn(ek_tail *t, ek_tail_batch *b) {
   ek_tail_sums all = {0};
   for (int p = 0; p < EK_TAIL_PARTS; p++) {
     all.loss += t->sums[p].loss, all.excess += t->sums[p].excess, all.beyond += t->sums[p].beyond;
-    all.logs += t->sums[p].logs, all.depth += t->sums[p].depth;
+    all.active += t->sums[p].active, all.logs += t->sums[p].logs, all.depth += t->sums[p].depth;
   }
   b->loss = all.loss / (n * pixels);
-  b->penalty = l->range_weight * (all.excess / (n * pixels) + all.beyond / n) + l->log_squared * all.logs / n;
+  b->penalty = l->range_weight * (all.excess / (n * pixels) + all.beyond / n) +
+               (l->activity_weight * all.active + l->log_squared * all.logs) / n;
   if (b->n_depth)
     b->penalty += l->depth_weight * all.depth / (b->n_depth * pixels);
   return EK_OK;

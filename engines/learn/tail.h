@@ -24,7 +24,7 @@ typedef struct {
 /* Sums over a share of the pictures. */
 typedef struct {
   float *dweights[EK_TAIL_CONVS], *dbias[EK_TAIL_CONVS]; /* (9, in padded, out padded), (out padded) */
-  double loss, excess, beyond, logs, depth;
+  double loss, excess, beyond, active, logs, depth;
 } ek_tail_sums;
 
 struct ek_tail {

@@ -33,6 +33,7 @@ static ek_tail_layout layout(int isa, int n_threads) {
                           .logit_limit = 0.5,
                           .feature_limit = 0.5,
                           .range_weight = 1,
+                          .activity_weight = 0.1,
                           .log_squared = 0.5,
                           .depth_weight = 0.3,
                           .depth_middle_m = 1,

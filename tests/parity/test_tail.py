@@ -7,6 +7,7 @@ from edgekin.training.losses import depth_loss, feature_penalty, range_penalty, 
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
 
+ACTIVITY = 0.01
 WIDE = PictureShape(4, 1, 100, 100)
 
 
@@ -29,7 +30,7 @@ def _in_torch(network, q, target, depth):
             module.register_forward_hook(lambda _module, _inputs, output: features.append(output))
     logits, predicted = network.both(q) if depth is not None else (network(q), None)
     loss = silhouette_loss(logits, target)
-    total = loss + squared_loss(logits, target) + range_penalty(logits, features)
+    total = loss + squared_loss(logits, target) + range_penalty(logits, features, ACTIVITY)
     if depth is not None:
         total = total + depth_loss(predicted[: len(depth)], depth)
     total.backward()
@@ -45,7 +46,7 @@ def _in_c(tail, q, target, depth):
     found, together = tail.loss(tail.head(q), target, depth)
     for hook in hooks:
         hook.remove()
-    total = together + feature_penalty(features)
+    total = together + feature_penalty(features, ACTIVITY)
     total.backward()
     return found, total
 
@@ -63,7 +64,7 @@ def test_loss_penalty_and_derivative_are_torchs(model, size, shape, isa):
     q, target, depth = _batch(network, shape, 3)
     depth = depth if model == "resneurokin-d" else None
     loss, total, expected = _in_torch(network, q, target, depth)
-    found, together = _in_c(Tail(network, isa), q, target, depth)
+    found, together = _in_c(Tail(network, isa, activity_weight=ACTIVITY), q, target, depth)
     assert found.item() == pytest.approx(loss.item(), rel=1e-5)
     assert together.item() == pytest.approx(total.item(), rel=1e-5)
     for parameter, wanted in zip(network.parameters(), expected, strict=True):
