@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from edgekin.compile.pipeline import CompileConfig, CompileResult
+    from edgekin.compile.pipeline import CompileConfig
+    from edgekin.compile.result import CompileResult
 
 
 @click.command()
@@ -154,7 +155,7 @@ def _show(result: CompileResult) -> None:
     if result.chosen:
         console.print(result.chosen, highlight=False)
     if result.note:
-        console.print(result.note, style="" if result.precision == result.asked else "bold red")
+        console.print(result.note, style="" if result.precision == result.asked else "bold red", markup=False)
     console.print(f"bundle: {result.bundle}", highlight=False)
 
 
@@ -172,6 +173,9 @@ def _show_plan(console: Console, plan: Mapping[str, Any]) -> None:
     place, layers = plan["place"], plan["layers"]
     mode = f", power mode {place['power_mode']}" if place["power_mode"] else ""
     asked = [layer for layer in layers if layer["asked"] == plan["precision"]]
+    if all(layer["got"] == "unknown" for layer in layers):
+        console.print(f"plan: {place['target']} {place['version']} does not tell which precision its layers got")
+        return
     kept = sum(layer["asked"] == layer["got"] for layer in asked)
     console.print(f"plan: {place['target']} {place['version']}, SM {', '.join(map(str, place['sms']))}{mode}, "
                   f"{plan['typing']}ly typed; {kept} of {len(asked)} {plan['precision']} layers got it, the other "

@@ -12,17 +12,19 @@ import numpy as np
 
 from edgekin.bundle import BODY, BODY_ANSWERS, DETECTOR
 from edgekin.compile.auto import choose
-from edgekin.compile.body import BodyPart, body_beside, own_body
+from edgekin.compile.body import body_beside, own_body
 from edgekin.compile.cuda import CudaTarget
 from edgekin.compile.detector import DetectorPlan, calibrate_detector
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
-from edgekin.compile.product import PlanPart, Product, Target
+from edgekin.compile.product import Product, Target
 from edgekin.compile.publish import new_bundle, robot_entry, write_cache
+from edgekin.compile.result import CompileResult, against
+from edgekin.compile.tensorrt.builder import BuildFailed
 from edgekin.compile.tensorrt.maker import PlanOptions
 from edgekin.compile.tensorrt.target import PlanTarget
-from edgekin.compile.timing import SLOWER, Latency, interleaved
+from edgekin.compile.timing import Latency, interleaved
 from edgekin.errors import ConfigError, GateMissed
 from edgekin.machine import describe, revision
 from edgekin.models.body_graph import BodyGraph
@@ -101,52 +103,6 @@ class CompileConfig:
         return self
 
 
-@dataclass(frozen=True)
-class CompileResult:
-    """What was published, and what FP32 would have given."""
-
-    bundle: Path
-    target: str
-    asked: str  # precision asked for
-    precision: str  # precision published
-    weight_bytes: int
-    weight_bytes_fp32: int
-    parity: Parity
-    parity_fp32: Parity
-    body: BodyPart | None  # the body model beside the decoder
-    latency: dict[str, Latency]  # precision -> time of one frame here
-    calibration: Calibration | None
-    note: str  # why this precision was published; empty where it was asked for and nothing else was tried
-    revision: str
-    seed: int
-    rival: tuple[Product, Parity] | None = None  # what INT8 was held against, where it is not FP32
-    plan: PlanPart | None = None  # of the product
-    chosen: str = ""  # why this target; empty where it was asked for
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of `--json`, schema edgekin.compile/1."""
-        return {
-            "schema": "edgekin.compile/1", "revision": self.revision, "seed": self.seed,
-            "bundle": str(self.bundle), "target": self.target, "precision": self.precision,
-            "bytes": self.weight_bytes, "bytes_fp32": self.weight_bytes_fp32, "parity": self.parity.core(),
-            "psnr_db": self.parity.psnr_db, "asked": self.asked, "note": self.note,
-            "fp32": {"bytes": self.weight_bytes_fp32, "psnr_db": self.parity_fp32.psnr_db,
-                     "parity": self.parity_fp32.core()},
-            "body": self.body.manifest() if self.body is not None else None,
-            "frame_us": {name: asdict(latency) for name, latency in self.latency.items()},
-            "calibration_method": self.calibration.method if self.calibration else None,
-            "machine": describe(),
-        } | self._planned()
-
-    def _planned(self) -> dict[str, Any]:
-        """What only targets that build plans have."""
-        if self.plan is None:
-            return {"chosen": self.chosen} if self.chosen else {}
-        rival = {"rival": {"precision": self.rival[0].precision, "bytes": self.rival[0].weight_bytes,
-                           "psnr_db": self.rival[1].psnr_db, "parity": self.rival[1].core()}} if self.rival else {}
-        return {"chosen": self.chosen, "plan": dict(self.plan.sidecar)} | rival
-
-
 #: Called with the stage at work and the share of it that is done.
 Progress = Callable[[str, float], None]
 
@@ -195,27 +151,28 @@ class _Compiler:
 
     def compile(self) -> CompileResult:
         config = self.config
-        out = self.out(config.precision)
-        with new_bundle(out, config.force):  # an output that cannot be written fails here, before the work
-            pass
+        with new_bundle(self.out(config.precision), config.force):
+            pass  # an output that cannot be written fails here, before the work
         self.prepare()
         reference = rival = self.fp32()
         chosen, calibration, note = reference, None, ""
         if config.precision == "int8":
-            chosen, calibration = self.int8()
             rival = self.rival(reference)
+            try:
+                chosen, calibration = self.int8()
+            except BuildFailed as error:
+                chosen, note = rival, f"{error.message}: the {rival[0].precision.upper()} bundle was written"
         elif config.precision == "fp16":
             chosen = self.fp16()
         body = body_beside(self.run, config.max_psnr_loss_db) if config.body_model else None
         latency = self.time({p[0].precision: p[0] for p in (reference, rival, chosen)})
-        if chosen[0].precision == "int8":
-            kept, note = self.verdict(chosen, rival, latency)
-            if not kept:
-                chosen, calibration, out = rival, None, self.out(rival[0].precision)
+        if chosen[0].precision == "int8" and self.target.rival and not config.force_int8:
+            kept, note = against(chosen, rival, latency)
+            chosen, calibration = (chosen, calibration) if kept else (rival, None)
         result = CompileResult(
-            out, self.target.name, config.precision, chosen[0].precision, chosen[0].weight_bytes,
-            reference[0].weight_bytes, chosen[1], reference[1], body, latency, calibration, note, revision(),
-            config.seed, rival if rival is not reference else None, chosen[0].plan, self.chosen)
+            self.out(chosen[0].precision), self.target.name, config.precision, chosen[0].precision,
+            chosen[0].weight_bytes, reference[0].weight_bytes, chosen[1], reference[1], body, latency, calibration,
+            note, revision(), config.seed, rival if rival is not reference else None, chosen[0].plan, self.chosen)
         self.publish(chosen[0], result)
         return result
 
@@ -353,7 +310,7 @@ class _Compiler:
         self.progress("compile FP16", 0.0)
         try:
             return self.fp16()
-        except GateMissed:
+        except (GateMissed, BuildFailed):
             return reference
 
     def time(self, products: dict[str, Product]) -> dict[str, Latency]:
@@ -365,24 +322,6 @@ class _Compiler:
             return {}
         latencies = interleaved(frames, self.test.joint_pos[:n], self.test.packed[:n])
         return dict(zip(products, latencies, strict=True))
-
-    def verdict(self, int8: tuple[Product, Parity], rival: tuple[Product, Parity],
-                latency: dict[str, Latency]) -> tuple[bool, str]:
-        """Say whether INT8 is kept against its rival, and why; both hold the gate. An ONNX bundle runs elsewhere."""
-        if not self.target.rival or self.config.force_int8:
-            return True, ""
-        name = rival[0].precision.upper()
-        if not latency:
-            return True, (f"INT8 is kept for its size, {int8[0].weight_bytes:,} bytes against {name}'s "
-                          f"{rival[0].weight_bytes:,}: no GPU is here to time them on")
-        ours, its = latency["int8"].p50_us, latency[rival[0].precision].p50_us
-        if ours > SLOWER * its:
-            return False, (f"INT8 is slower than {name} on this machine ({ours:.0f} us a frame against {its:.0f}): "
-                           f"the {name} bundle was written; --force-int8 writes INT8 all the same")
-        if int8[0].plan is None:
-            return True, ""
-        return True, (f"INT8 is kept: {ours:.0f} us a frame against {name}'s {its:.0f}, "
-                      f"{int8[1].psnr_loss_db:.3f} dB lost against {rival[1].psnr_loss_db:.3f}")
 
     def publish(self, product: Product, result: CompileResult) -> None:
         """Write the whole bundle beside its place, then move it there."""

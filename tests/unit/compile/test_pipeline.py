@@ -192,7 +192,7 @@ def test_an_interrupted_compilation_leaves_nothing_behind(run_folder):
 
 
 def test_a_slower_int8_is_not_published_silently(run_folder, monkeypatch):
-    monkeypatch.setattr("edgekin.compile.pipeline.SLOWER", 0.0)  # now INT8 counts as slower however fast it is
+    monkeypatch.setattr("edgekin.compile.result.SLOWER", 0.0)  # now INT8 counts as slower however fast it is
     result = compile_run(load(run_folder), CONFIG)
     assert (result.precision, result.bundle) == ("fp32", run_folder / "bundle-fp32")
     assert "INT8 is slower than FP32 on this machine" in result.note

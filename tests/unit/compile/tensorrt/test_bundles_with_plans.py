@@ -12,6 +12,7 @@ from edgekin.bundle import load_bundle
 from edgekin.compile import pipeline
 from edgekin.compile.auto import CANDIDATES, choose
 from edgekin.compile.pipeline import CompileConfig, compile_run
+from edgekin.compile.tensorrt.backoff import int8_layers
 from edgekin.compile.tensorrt.maker import PlanOptions
 from edgekin.compile.tensorrt.of_bundle import build_for_bundle
 from edgekin.compile.timing import Latency
@@ -162,6 +163,18 @@ def test_the_faster_of_int8_and_fp16_is_kept_and_the_reason_said(driver, tensorr
     assert (result.note.startswith("INT8 is kept: 20 us a frame against FP16's 30") if kept else
             "INT8 is slower than FP16 on this machine (40 us a frame against 30)" in result.note)
     assert open_plan(load_bundle(result.bundle), ORIN)[1]["precision"] == result.precision
+
+
+def test_where_no_layer_builds_in_int8_fp16_is_written_and_the_reason_said(driver, tensorrt, run_folder):
+    def refuses(typing, flags, model):
+        return "no kernels of int8" if int8_layers(model) else ""
+
+    tensorrt("10.3.0", refuses=refuses)
+    result = compile_run(load(run_folder), CONFIG)
+    assert (result.asked, result.precision, result.calibration) == ("int8", "fp16", None)
+    assert result.bundle.name == "bundle-tensorrt-fp16"
+    assert "no layer builds in INT8: " in result.note
+    assert result.note.endswith("no kernels of int8: the FP16 bundle was written")
 
 
 def test_a_bundle_without_its_plan_gets_it_on_the_device(driver, tensorrt, run_folder, monkeypatch):
