@@ -75,8 +75,18 @@ def block(result: dict[str, Any], chart: str) -> list[str]:
         f"Roofline of this core ({roof['isa']}): {roof['int8_gmacs']:.1f} GMAC/s INT8, {roof['fp32_gmacs']:.1f} GMAC/s "
         f"FP32; reads {levels['l2']:.0f} GB/s from L2, {levels['l3']:.0f} from a 2 MiB buffer, {levels['dram']:.1f} "
         f"from memory, {roof['read_gb_s']:.0f} from a buffer as large as the INT8 weights. Our INT8 frame reaches "
-        f"{result['roofline_share']:.0%} of it, FP32 {result['roofline_share_fp32']:.0%}.", "", *layers(result), ""]
+        f"{result['roofline_share']:.0%} of it, FP32 {result['roofline_share_fp32']:.0%}.", "", *layers(result), "",
+        following(result), ""]
     return lines
+
+
+def following(result: dict[str, Any]) -> str:
+    """Return one line about frames that are near each other."""
+    int8, fp32 = (result["profile"][precision]["following"] for precision in ("int8", "fp32"))
+    speed = int8["step_rad"] * 1000
+    return (f"Above, poses are far apart. Following an arm that moves at {speed:.1f} rad/s, a frame each ms: INT8 "
+            f"{int8['p50_us']:.0f} us p50, {int8['p99_us']:.0f} p99; FP32, which computes every frame anew, "
+            f"{fp32['p50_us']:.0f} and {fp32['p99_us']:.0f}.")
 
 
 def chart(result: dict[str, Any], path: Path) -> None:

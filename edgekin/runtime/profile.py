@@ -101,7 +101,7 @@ def profile_engine(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.u
     roofline = measure_roofline(engine.info.isa, engine.info.precision, sum(r.weight_bytes for r in raw), budget_s)
     nanoseconds = np.concatenate([_profile(engine, q, mask, ticks) for q, mask in zip(joint_pos, packed, strict=True)])
     frame_us = _frame_us(engine, joint_pos, packed, len(joint_pos) * ticks)
-    path = _path(np.asarray(joint_pos, np.float32), ticks)
+    path = _path(np.asarray(joint_pos, np.float32), len(joint_pos) * ticks)
     following = _frame_us(engine, path, packed[:1], len(path))
     p50, p99 = (np.percentile(nanoseconds, p, axis=0) / 1e3 for p in (50, 99))
     total = float(p50.sum()) or 1.0
@@ -147,14 +147,12 @@ def _profile(engine: Engine, q: NDArray[Any], mask: NDArray[np.uint8], ticks: in
     return out
 
 
-def _path(poses: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """Return (n, J) rad on the way from pose to pose, so many steps of STEP_RAD towards each of the next."""
-    ways = [poses[:1]]
-    for start, end in zip(poses, np.roll(poses, -1, axis=0), strict=True):
-        longest = max(float(np.abs(end - start).max()), STEP_RAD)
-        share = np.minimum(np.arange(steps, dtype=np.float32) * np.float32(STEP_RAD / longest), 1)
-        ways.append(start + share[:, None] * (end - start))
-    return np.concatenate(ways)
+def _path(poses: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """Return (frames, J) rad in steps of STEP_RAD on the way from pose to pose, and from the last to the first."""
+    corners = np.concatenate([poses, poses[:1]])
+    at = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(corners, axis=0)).max(axis=1))])
+    where = np.arange(frames) * STEP_RAD % max(float(at[-1]), STEP_RAD)
+    return np.stack([np.interp(where, at, angles) for angles in corners.T], axis=1).astype(np.float32)
 
 
 def _frame_us(engine: Engine, joint_pos: NDArray[Any], packed: NDArray[np.uint8], frames: int) -> tuple[float, float]:
