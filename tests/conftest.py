@@ -2,8 +2,19 @@
 
 import os
 import shutil
+import signal
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """A shell ignores SIGINT in what it runs in the background, and children inherit that: here they can be stopped."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
