@@ -12,6 +12,8 @@ Tested by others: the kernel alone leaves spikes above 100 us under load; with a
 --undo restores extlinux.conf and removes what was installed.'
 
 BOOT=/boot/extlinux/extlinux.conf
+# The board's own packages come from here, and its real-time kernel from the same server.
+BOARD_LIST=/etc/apt/sources.list.d/nvidia-l4t-apt-source.list
 SOURCE_LIST=/etc/apt/sources.list.d/edgekin-rt-kernel.list
 LIMITS=/etc/security/limits.d/90-edgekin.conf
 KERNEL=1
@@ -29,9 +31,12 @@ kernel_packages() {
 }
 
 install_kernel() {
-  local release packages
+  local release server packages
   release=$(l4t)
-  put_file "$SOURCE_LIST" <<<"deb https://repo.download.nvidia.com/jetson/rt-kernel r${release%.*} main"
+  server=$(sed -n 's#^deb \(\S*/jetson\)/common .*#\1#p' "$ROOT$BOARD_LIST" 2>/dev/null | head -n 1)
+  [[ $server ]] || die "$BOARD_LIST names no server of NVIDIA's packages (expected: deb SERVER/jetson/common RELEASE main)" \
+    "Restore it from the Jetson Linux image, or leave the kernel as it is with --no-kernel"
+  put_file "$SOURCE_LIST" <<<"deb $server/rt-kernel r${release%.*} main"
   read -ra packages <<<"$(kernel_packages)"
   apt_install packages-rt-kernel "${packages[@]}"
 }
