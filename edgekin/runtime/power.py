@@ -7,6 +7,7 @@ is not there is named with the reason.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ class Rapl:
         return self._total_uj / 1e6
 
 
-class _Watts:
+class _Watts(ABC):
     """A sensor of watts, integrated by the trapezoidal rule."""
 
     scope = "board"
@@ -112,9 +113,9 @@ class _Watts:
     def __init__(self) -> None:
         self._last_ns, self._last_w, self._joules = 0, 0.0, 0.0
 
+    @abstractmethod
     def watts(self) -> float:
         """Return the watts of now."""
-        raise NotImplementedError
 
     def begin(self) -> None:
         """Start counting."""

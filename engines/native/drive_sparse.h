@@ -80,10 +80,7 @@ static inline void run_stamp(const ek_stamp *s, const stamp_loops *loops) {
     for (int i = 0; i < c->inputs.n; i++)                                                                              \
       for (int r = 0; r < c->row; r++)                                                                                 \
         sums[r] += x[i] * w[(int64_t)i * c->row + r];                                                                  \
-    for (int b = 0; b < c->n_blocks; b++) {                                                                            \
-      ek_requant requant = {c->mult + 8 * b, 8, c->shift, c->relu, 0};                                                 \
-      finish(&requant, sums + 8 * b, 1, (int8_t *)c->out + c->out_off[b]);                                             \
-    }                                                                                                                  \
+    ek_finish_columns(c, sums, finish);                                                                                \
   }
 
 /* FP32 columns stream whole rows of weights, four at a time: they come from far away, in order. */

@@ -259,7 +259,10 @@ typedef struct {
 } ek_requant;
 
 /* The sums of pixels, requantized. */
+typedef void (*ek_finish_fn)(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
 void ek_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
+/* A linear layer's outputs from its sums. */
+void ek_finish_columns(const ek_columns *columns, const int32_t *sums, ek_finish_fn finish);
 
 typedef struct {
   void (*dot_fp32)(const void *ek_dot_args);
@@ -277,7 +280,7 @@ typedef struct {
   const ek_upconv_loops *upconv_fp32, *upconv_int8;
   void (*follow_linear)(void *layer, int y, const ek_change *changes, int n); /* follow.h */
   void (*follow_window)(void *layer, int y, const ek_change *changes, int n);
-  void (*follow_finish)(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
+  ek_finish_fn follow_finish;
 } ek_kernels;
 
 extern const ek_kernels ek_kernels_avx2, ek_kernels_avx512, ek_kernels_neon, ek_kernels_dotprod;

@@ -53,19 +53,17 @@ static int changes_of_row(const ek_follow *f, int y, int64_t *total) {
   return n;
 }
 
-/* 0: too much has changed, and the sums are lost. */
-static int follow(ek_follow *f, int64_t limit) {
+/* How many inputs have changed, all added to the sums; -1: more than the limit, and the sums are lost. */
+static int64_t add_changes(ek_follow *f, int64_t limit) {
   int64_t total = 0;
   for (int y = 0; y < f->in.shape.h; y++) {
     int n = changes_of_row(f, y, &total);
     if (total > limit)
-      return f->current = 0;
+      return -1;
     if (n)
       f->fns.add(f->layer, y, f->changes, n);
   }
-  if (total)
-    f->fns.finish(f->layer);
-  return f->current = 1;
+  return total;
 }
 
 /* Whether the frame is near the one before, as the first layer that follows sees it. */
@@ -88,9 +86,9 @@ static int begin(ek_engine *e, ek_follow *f) {
   f->pause = 0;
   memset(f->seen, 0, (size_t)f->row_bytes * (size_t)f->in.shape.h);
   f->fns.restart(f->layer);
-  follow(f, INT64_MAX);
+  add_changes(f, INT64_MAX);
   f->fns.finish(f->layer); /* also of an input of nothing but zeros */
-  return 1;
+  return f->current = 1;
 }
 
 int ek_follow_layer(ek_engine *e, int layer) {
@@ -105,8 +103,11 @@ int ek_follow_layer(ek_engine *e, int layer) {
     return f->current = 0;
   if (!f->current)
     return begin(e, f);
-  if (!follow(f, f->limit))
-    f->pause = PAUSE_FRAMES;
+  int64_t changed = add_changes(f, f->limit);
+  if (changed > 0)
+    f->fns.finish(f->layer);
+  else if (changed < 0)
+    f->current = 0, f->pause = PAUSE_FRAMES;
   return f->current;
 }
 

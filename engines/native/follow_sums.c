@@ -18,13 +18,7 @@ static void linear_restart(void *layer) {
 
 static void linear_finish(void *layer) {
   const ek_follow_linear *l = layer;
-  const ek_columns *c = l->columns;
-  for (int b = 0, end; b < c->n_blocks; b = end) {
-    for (end = b + 1; end < c->n_blocks && c->out_off[end] == c->out_off[end - 1] + 8;)
-      end++;
-    ek_requant requant = {c->mult + 8 * b, 8 * (end - b), c->shift, c->relu, 0};
-    l->kernels->follow_finish(&requant, l->sums + 8 * b, 1, (int8_t *)c->out + c->out_off[b]);
-  }
+  ek_finish_columns(l->columns, l->sums, l->kernels->follow_finish);
 }
 
 int ek_plan_follow_linear(ek_engine *e, const ek_columns *c, const ek_map *in, const ek_kernels *kernels) {

@@ -127,6 +127,15 @@ static void fill_columns(const ek_pack *j, int int8, const ek_columns *c, void *
   }
 }
 
+void ek_finish_columns(const ek_columns *c, const int32_t *sums, ek_finish_fn finish) {
+  for (int b = 0, end; b < c->n_blocks; b = end) {
+    for (end = b + 1; end < c->n_blocks && c->out_off[end] == c->out_off[end - 1] + 8;)
+      end++;
+    ek_requant requant = {c->mult + 8 * b, 8 * (end - b), c->shift, c->relu, 0};
+    finish(&requant, sums + 8 * b, 1, (int8_t *)c->out + c->out_off[b]);
+  }
+}
+
 int ek_push_columns(ek_engine *e, const ek_pack *j, const ek_dot *d, const ek_kernels *kernels) {
   int int8 = e->info.precision == EK_PRECISION_INT8, bytes = int8 ? 1 : 4, n = j->n_taps * j->layer->in.c;
   ek_columns *c = ek_pool(e, sizeof *c);

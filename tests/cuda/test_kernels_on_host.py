@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from edgekin.compile.weights import write_body, write_weights
 from edgekin.models.body import ELLIPSOID, Body, Optics
 from edgekin.models.body_graph import BodyGraph
-from edgekin.models.graph import Graph, Layer
+from edgekin.models.graph import Graph
 from edgekin.models.reference import forward
 from edgekin.quantization.qgraph import forward_int8, quantize_graph
-from tests.parity.graphs import calibrated, decoder, weighted
+from tests.parity.graphs import calibrated, decoder, enlarged
 from tests.parity.test_body import robot
 from tests.parity.test_engine import FP32_TOLERANCE, _check_score, graphs
 
@@ -60,14 +60,7 @@ def test_int8_gives_the_bits_of_the_scalar_engine_and_its_scores(host_driver, ca
 @PROPERTY
 def test_convolutions_of_enlarged_maps_give_the_bits_of_the_reference(host_driver, seed, c, out, relu):
     rng = np.random.default_rng(seed)
-    h, w = rng.integers(1, 6, 2).tolist()
-    tall, wide = int(h * rng.integers(2, 5) + rng.integers(0, 2)), int(w * rng.integers(2, 5) + rng.integers(0, 2))
-    layers = (Layer("sincos", "in"), weighted(rng, "linear", "seam", (c * h * w, 4), relu=relu),
-              Layer("reshape", "reshape", {"channels": c, "height": h, "width": w}),
-              Layer("resize", "resize", {"height": tall, "width": wide}),
-              weighted(rng, "conv", "conv", (out, c, 3, 3), pad=1, relu=1 - relu),
-              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0))
-    graph = Graph(2, 1, tall, wide, layers)
+    graph = enlarged(rng, c, out, relu)
     q = rng.uniform(-3, 3, (2, 2)).astype(np.float32)
     quant = quantize_graph(graph, calibrated(graph, q))
     with gpu(host_driver, write_weights(quant), "int8", blocks=2, threads=64) as engine:

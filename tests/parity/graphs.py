@@ -32,6 +32,18 @@ def decoder(rng: np.random.Generator) -> Graph:
     return Graph(3, 2, 20, 25, layers)
 
 
+def enlarged(rng: np.random.Generator, c: int, out: int, relu: int) -> Graph:
+    """A 3x3 convolution of an enlarged map, of c channels to `out`: 2 joints -> 1 view."""
+    h, w = rng.integers(1, 6, 2).tolist()
+    tall, wide = int(h * rng.integers(2, 5) + rng.integers(0, 2)), int(w * rng.integers(2, 5) + rng.integers(0, 2))
+    layers = (Layer("sincos", "in"), weighted(rng, "linear", "seam", (c * h * w, 4), relu=relu),
+              Layer("reshape", "reshape", {"channels": c, "height": h, "width": w}),
+              Layer("resize", "resize", {"height": tall, "width": wide}),
+              weighted(rng, "conv", "conv", (out, c, 3, 3), pad=1, relu=1 - relu),
+              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0))
+    return Graph(2, 1, tall, wide, layers)
+
+
 def calibrated(graph: Graph, q: np.ndarray) -> dict[str, float]:
     """Max-abs output scales of every layer over the joint angles q (N, J) rad."""
     return {name: max(float(np.abs(x).max()), 1e-3) / 127 for name, x in activations(graph, q)}

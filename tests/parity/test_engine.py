@@ -16,7 +16,7 @@ from edgekin.errors import RuntimeFault
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import count, forward, shapes
 from edgekin.quantization.qgraph import QuantGraph, forward_int8, quantize_graph, upconv
-from tests.parity.graphs import calibrated, decoder, weighted
+from tests.parity.graphs import calibrated, decoder, enlarged, weighted
 
 pytest.importorskip("edgekin._ek", reason="build it: python setup.py build_ext --inplace")
 from edgekin.runtime.engine import BLOCK, Engine, supported_isas
@@ -125,17 +125,11 @@ def test_sparse_convolutions_give_the_bits_of_the_numpy_reference(seed: int, c: 
 @PROPERTY
 def test_convolutions_of_enlarged_maps_agree_with_the_numpy_references(seed: int, c: int, out: int, relu: int):
     rng = np.random.default_rng(seed)
-    h, w = rng.integers(1, 6, 2).tolist()
-    tall, wide = int(h * rng.integers(2, 5) + rng.integers(0, 2)), int(w * rng.integers(2, 5) + rng.integers(0, 2))
-    layers = (Layer("sincos", "in"), weighted(rng, "linear", "seam", (c * h * w, 4), relu=relu),
-              Layer("reshape", "reshape", {"channels": c, "height": h, "width": w}),
-              Layer("resize", "resize", {"height": tall, "width": wide}),
-              weighted(rng, "conv", "conv", (out, c, 3, 3), pad=1, relu=1 - relu),
-              weighted(rng, "conv", "head", (1, out, 1, 1), pad=0, relu=0))
-    graph = Graph(2, 1, tall, wide, layers)
+    graph = enlarged(rng, c, out, relu)
     q = rng.uniform(-3, 3, (3, 2)).astype(np.float32)
     quant = quantize_graph(graph, calibrated(graph, q))
-    assert upconv(*layers[3:5], (c, h, w))
+    reshape = graph.layers[2].attrs
+    assert upconv(*graph.layers[3:5], (c, reshape["height"], reshape["width"]))
     check_engines(graph, quant, q)
 
 
