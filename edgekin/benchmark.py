@@ -13,7 +13,7 @@ from edgekin import machine
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.robot import parse_damage
+from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaEngine, CudaInfo, CudaOptions
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
@@ -39,7 +39,7 @@ class BenchOptions:
     bundle: Path
     hz: float = 1000.0
     seconds: float = 10.0
-    damage: str = ""  # KIND...@SECONDS; empty: none
+    damage: str = ""  # KIND...@SECONDS, joined by "+"; empty: none
     camera_hz: float = 0.0  # 0: as the loop
     mode: str = "event"
     cpu: int = AUTO_CPU  # -1: do not pin; AUTO_CPU: the last one, where there are two
@@ -67,7 +67,7 @@ class BenchOptions:
                 raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
         if self.mode not in MODES:
             raise ConfigError(f"--mode is {self.mode!r}, expected event or timer", "Correct it")
-        if self.damage and parse_damage(self.damage).onset_s >= self.seconds:
+        if any(event.onset_s >= self.seconds for event in parse_events(self.damage)):
             raise ConfigError(f"damage {self.damage} would come after the end at {self.seconds:g} s",
                               "Give an earlier @SECONDS or more --seconds")
         cpus = sorted(os.sched_getaffinity(0))

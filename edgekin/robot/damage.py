@@ -1,89 +1,26 @@
-"""Damage to the body as a transformation of the URDF: what changes is the robot, never the picture."""
+"""Events that change the robot or its cameras, as transformations of the RobotSpec: never of the picture."""
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from edgekin.errors import ConfigError, RobotError
+from edgekin.robot.events import Event, event_joint
 from edgekin.robot.mesh import parse_xml
+from edgekin.robot.primitives import box
 from edgekin.robot.spec import Float, Joint, Link, RobotSpec
 from edgekin.robot.transforms import axis_angle, pose, rotation_to_rpy
 from edgekin.robot.urdf import numbers, origin_of
 
-#: kind -> what its number means ("" for none).
-KINDS = {"bend": "degrees", "short": "percent", "lost": "", "seized": "", "encoder-bias": "degrees"}
-BODY_KINDS = ("bend", "short", "lost")
 #: An axis closer than this to the link's own direction (cosine) would twist the link instead of bending it.
 NEARLY_PARALLEL = 0.9
-_FORMS = "bend:LINK:DEG, short:LINK:PERCENT, lost:LINK, seized:JOINT, encoder-bias:JOINT:DEG, each with @SECONDS or not"
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One damage and when it happens."""
-
-    kind: str  # a key of KINDS
-    link_or_joint: str  # name, or the 1-based number of the actuated joint (its child link for body damages)
-    size: float  # degrees or percent; 0 where the kind has no number
-    onset_s: float  # seconds after the start; 0 without @
-
-    def __str__(self) -> str:
-        size = f":{self.size:g}" if KINDS[self.kind] else ""
-        return f"{self.kind}:{self.link_or_joint}{size}@{self.onset_s:g}"
-
-
-def parse_damage(text: str) -> Damage:
-    """Read `bend:2:20@15`.
-
-    Raises:
-        ConfigError: an unknown kind, a missing or superfluous number, or one out of its range.
-    """
-    body, at, onset = text.partition("@")
-    kind, *rest = body.split(":")
-    if kind not in KINDS:
-        raise ConfigError(f"damage {text!r} is of the unknown kind {kind!r}", f"Write one of {_FORMS}")
-    expected = 2 if KINDS[kind] else 1
-    if len(rest) != expected or not rest[0]:
-        raise ConfigError(f"damage {text!r} has {len(rest)} part(s) after {kind!r}, expected {expected}",
-                          f"Write one of {_FORMS}")
-    try:
-        size = float(rest[1]) if expected == 2 else 0.0
-        start = float(onset) if at else 0.0
-    except ValueError:
-        raise ConfigError(f"damage {text!r} has a number that cannot be read", f"Write one of {_FORMS}") from None
-    if not np.isfinite([size, start]).all() or start < 0:
-        raise ConfigError(f"damage {text!r} has a number out of range", "Give finite numbers, seconds from 0 on")
-    if kind == "short" and not 0 < size < 100:
-        raise ConfigError(f"damage {text!r} shortens by {size:g} percent, expected between 0 and 100", "Correct it")
-    if kind in ("bend", "encoder-bias") and not 0 < abs(size) <= 180:
-        raise ConfigError(f"damage {text!r} turns by {size:g} degrees, expected up to 180 and not 0", "Correct it")
-    return Damage(kind, rest[0], size, start)
-
-
-def damaged_joint(spec: RobotSpec, damage: Damage) -> int:
-    """Return the index into spec.joints of the joint that the damage names, by number, by name or by its child link.
-
-    Raises:
-        ConfigError: no such joint or link.
-    """
-    target, actuated = damage.link_or_joint, spec.actuated
-    if re.fullmatch(r"\d+", target):
-        if 1 <= int(target) <= len(actuated):
-            return spec.joints.index(actuated[int(target) - 1])
-        raise ConfigError(f"damage {damage} names number {target}, expected 1 to {len(actuated)} for {spec.name}",
-                          f"Numbers count the actuated joints: {', '.join(j.name for j in actuated)}")
-    for index, joint in enumerate(spec.joints):
-        if target in (joint.name, spec.links[joint.child].name):
-            if damage.kind in BODY_KINDS or joint.actuated:
-                return index
-            raise ConfigError(f"damage {damage} names {target!r}, which is not an actuated joint",
-                              f"Name one of {', '.join(j.name for j in actuated)}")
-    raise ConfigError(f"damage {damage} names {target!r}, which {spec.name} does not have",
-                      f"Name one of {', '.join(j.name for j in actuated)}, or a number from 1 to {len(actuated)}")
+#: A carried tool is this share of its length wide.
+TOOL_WIDTH = 0.4
+_BUMP_STREAM = 1  # of the seed, so that nothing else draws from it
 
 
 def _below(spec: RobotSpec, link: int) -> set[int]:
@@ -113,6 +50,10 @@ def _bend(spec: RobotSpec, joint: Joint, degrees: float) -> Float:
         axis = np.cross(along, helper)
         axis = axis / np.linalg.norm(axis)
     return pose(rotation=axis_angle(axis, np.radians(degrees)))
+
+
+def _twist(spec: RobotSpec, joint: Joint, degrees: float) -> Float:
+    return pose(rotation=axis_angle(_direction(spec, joint), np.radians(degrees)))
 
 
 def _shorten(spec: RobotSpec, joint: Joint, percent: float) -> Float:
@@ -162,42 +103,115 @@ def _scale_meshes(root: ET.Element, link: str, change: Float) -> None:
             shape.set("length", repr(float(numbers(shape.get("length"), 1, "", "length")[0] * factor[2])))
 
 
-def apply_damage(spec: RobotSpec, damage: Damage) -> RobotSpec:
-    """Return the robot with its body damaged; joints, limits, base and cameras stay as they were.
+def _lose(spec: RobotSpec, event: Event, joint: Joint) -> RobotSpec:
+    root, links = parse_xml(spec.urdf, "the URDF"), list(spec.links)
+    for index in _below(spec, joint.child):
+        element = next(e for e in root.findall("link") if e.get("name") == links[index].name)
+        for part in element.findall("visual") + element.findall("collision"):
+            element.remove(part)
+        links[index] = Link(links[index].name, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    if not any(len(link.triangles) for link in links):
+        raise RobotError(f"damage {event} leaves nothing of {spec.name} to see", "Damage a link further out")
+    return replace(spec, urdf=ET.tostring(root, encoding="unicode"), links=tuple(links))
+
+
+def _deform(spec: RobotSpec, joint: Joint, change: Float, rigid: bool) -> RobotSpec:
+    """Change a link in its own frame, and move what hangs on it."""
+    root, links, joints = parse_xml(spec.urdf, "the URDF"), list(spec.links), list(spec.joints)
+    link = links[joint.child]
+    links[joint.child] = Link(link.name, (link.vertices @ change[:3, :3].T).astype(np.float32), link.triangles)
+    for index, other in enumerate(joints):
+        if other.parent == joint.child:
+            moved = change @ other.origin
+            if not rigid:
+                moved[:3, :3] = other.origin[:3, :3]
+            joints[index] = replace(other, origin=moved)
+    _move_children(root, link.name, change, rigid)
+    if not rigid:
+        _scale_meshes(root, link.name, change)
+    return replace(spec, urdf=ET.tostring(root, encoding="unicode"), links=tuple(links), joints=tuple(joints))
+
+
+def _last_link(spec: RobotSpec) -> Joint:
+    """The joint whose child is the outermost link that can be seen."""
+    for last in reversed(spec.actuated):
+        below = _below(spec, last.child)
+        seen = [j for j in spec.joints if j.child in below and len(spec.links[j.child].triangles)]
+        if seen:
+            return seen[-1]
+    return spec.actuated[-1]
+
+
+def _carry(spec: RobotSpec, centimetres: float) -> RobotSpec:
+    """A box on the last link, from its far end outwards, as long as asked for."""
+    joint, length = _last_link(spec), centimetres / 100
+    link, along = spec.links[joint.child], _direction(spec, joint)
+    far = float((link.vertices @ along).max()) if len(link.vertices) else 0.0
+    across = np.cross(along, np.eye(3)[np.argmin(np.abs(along))])
+    across = across / np.linalg.norm(across)
+    place = pose(along * (far + length / 2), np.stack([across, np.cross(along, across), along], axis=1))
+    size = np.array([TOOL_WIDTH * length, TOOL_WIDTH * length, length])
+    points, faces = box(size)
+    vertices = np.concatenate([link.vertices, (points @ place[:3, :3].T + place[:3, 3]).astype(np.float32)])
+    links = list(spec.links)
+    links[joint.child] = Link(link.name, vertices, np.concatenate([link.triangles, faces + len(link.vertices)]))
+    root = parse_xml(spec.urdf, "the URDF")
+    element = next(e for e in root.findall("link") if e.get("name") == link.name)
+    if not element.findall("visual"):  # what is seen are its collision shapes, unless there is a visual one
+        for shape in element.findall("collision"):
+            ET.SubElement(element, "visual").extend(shape)
+    visual = ET.SubElement(element, "visual")
+    _set_origin(visual, place)
+    ET.SubElement(ET.SubElement(visual, "geometry"), "box", size=" ".join(repr(float(v)) for v in size))
+    return replace(spec, urdf=ET.tostring(root, encoding="unicode"), links=tuple(links))
+
+
+def _bump(spec: RobotSpec, degrees: float, seed: int) -> RobotSpec:
+    """Turn one camera about its own centre."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BUMP_STREAM,)))
+    direction, number = rng.uniform(0, 2 * np.pi), int(rng.integers(len(spec.cameras)))
+    turn = pose(rotation=axis_angle((np.cos(direction), np.sin(direction), 0.0), np.radians(degrees)))
+    cameras = list(spec.cameras)
+    cameras[number] = replace(cameras[number], world_to_cam=turn @ cameras[number].world_to_cam)
+    return replace(spec, cameras=tuple(cameras))
+
+
+def apply_damage(spec: RobotSpec, event: Event, seed: int = 0) -> RobotSpec:
+    """Return the robot as an event of the body or of a camera leaves it; joints, limits and base stay as they were.
 
     bend: the link and all downstream turn about the link's proximal end, about the joint's axis, or across the link
-    where that axis runs along it. short: the link shrinks along its direction and all downstream moves up. lost: the
-    link and all downstream are no longer seen.
+    where that axis runs along it. twist: they turn about the link's direction. short: the link shrinks along its
+    direction and all downstream moves up. lost: the link and all downstream are no longer seen. tool: a box on the last
+    link. camera-bump: one camera turns about an axis across its view.
+
+    Args:
+        spec: the robot.
+        event: one that acts on the scene.
+        seed: of the camera and the axis.
 
     Raises:
-        ConfigError: the link does not exist, or the kind is not one of the body's (seized and encoder-bias change how
-            the arm moves and are applied where it is simulated).
+        ConfigError: the link does not exist, or the event acts on motion, encoders or pictures (edgekin.sim).
+        RobotError: nothing would be left to see.
     """
-    if damage.kind not in BODY_KINDS:
-        raise ConfigError(f"damage {damage} does not change the body", "Apply it in the simulated arm")
-    joint = spec.joints[damaged_joint(spec, damage)]
-    root = parse_xml(spec.urdf, "the URDF")
-    links, joints = list(spec.links), list(spec.joints)
-    if damage.kind == "lost":
-        for index in _below(spec, joint.child):
-            element = next(e for e in root.findall("link") if e.get("name") == links[index].name)
-            for part in element.findall("visual") + element.findall("collision"):
-                element.remove(part)
-            links[index] = Link(links[index].name, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
-        if not any(len(link.triangles) for link in links):
-            raise RobotError(f"damage {damage} leaves nothing of {spec.name} to see", "Damage a link further out")
-    else:
-        rigid = damage.kind == "bend"
-        change = _bend(spec, joint, damage.size) if rigid else _shorten(spec, joint, damage.size)
-        link = links[joint.child]
-        links[joint.child] = Link(link.name, (link.vertices @ change[:3, :3].T).astype(np.float32), link.triangles)
-        for index, other in enumerate(joints):
-            if other.parent == joint.child:
-                moved = change @ other.origin
-                if not rigid:
-                    moved[:3, :3] = other.origin[:3, :3]
-                joints[index] = replace(other, origin=moved)
-        _move_children(root, link.name, change, rigid)
-        if not rigid:
-            _scale_meshes(root, link.name, change)
-    return replace(spec, urdf=ET.tostring(root, encoding="unicode"), links=tuple(links), joints=tuple(joints))
+    if event.entry.acts_on != "scene":
+        raise ConfigError(f"damage {event} does not change the body", "Apply it in the simulated arm")
+    if event.kind == "camera-bump":
+        return _bump(spec, event.size, seed)
+    if event.kind == "tool":
+        return _carry(spec, event.size)
+    joint = spec.joints[event_joint(spec, event)]
+    if event.kind == "lost":
+        return _lose(spec, event, joint)
+    if event.kind == "short":
+        return _deform(spec, joint, _shorten(spec, joint, event.size), rigid=False)
+    turn = _bend(spec, joint, event.size) if event.kind == "bend" else _twist(spec, joint, event.size)
+    return _deform(spec, joint, turn, rigid=True)
+
+
+def scenes(spec: RobotSpec, events: Iterable[Event], seed: int = 0) -> list[tuple[float, RobotSpec]]:
+    """Return the robot as it is from each onset on, the first as it was: [(onset_s, spec), ...] in order of time."""
+    out = [(-np.inf, spec)]
+    for event in sorted(events, key=lambda e: e.onset_s):
+        if event.entry.acts_on == "scene":
+            out.append((event.onset_s, apply_damage(out[-1][1], event, seed)))
+    return out

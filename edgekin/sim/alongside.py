@@ -1,7 +1,7 @@
 """The simulated arm as a process of its own beside the loop: physics, picture and ring in real time.
 
 `ArmProcess` is the parent's side. The child publishes frames before it says so on its stdout ("ready"), counts the
-onset of the damage from a start time that it gets on stdin, and ends with its parent: at SIGTERM, at the end of stdin,
+onset of damages from a start time that it gets on stdin, and ends with its parent: at SIGTERM, at the end of stdin,
 or when the kernel tells it that the parent died.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import math
 import os
 import select
 import signal
@@ -41,7 +42,7 @@ class ArmOptions:
     ring: Path
     camera_hz: float
     seed: int
-    damage: str = ""  # KIND...@SECONDS; empty: none
+    damage: str = ""  # KIND...@SECONDS, joined by "+"; empty: none
     physics_hz: float = 1000.0
     cpus: tuple[int, ...] = ()  # CPUs it may use; empty: any
     fifo_priority: int = 0  # SCHED_FIFO where permitted, so that it is as punctual as a camera is; 0: leave the policy
@@ -101,7 +102,7 @@ class ArmProcess:
         return self._child.poll() is None
 
     def go(self, start_ns: int) -> None:
-        """Tell the arm when second 0 is, CLOCK_MONOTONIC ns; the onset of its damage counts from there."""
+        """Tell the arm when second 0 is, CLOCK_MONOTONIC ns; onsets count from there."""
         assert self._child.stdin is not None
         self._child.stdin.write(f"{start_ns}\n")
         self._child.stdin.flush()
@@ -161,12 +162,12 @@ class _Publisher:
     """The child's real-time part: absolute deadlines, late work skipped and counted."""
 
     def __init__(self, options: ArmOptions) -> None:
-        from edgekin.robot import load_robot, parse_damage, robot_sha256
-        from edgekin.sim.arm import PEAK_SPEED, SimulatedArm
+        from edgekin.robot import load_robot, parse_events, robot_sha256
+        from edgekin.sim.arm import SimulatedArm
+        from edgekin.sim.motion import PEAK_SPEED
 
         spec = load_robot(options.robot)
-        self.damage = parse_damage(options.damage) if options.damage else None
-        self.arm = SimulatedArm(spec, options.seed, options.physics_hz, self.damage)
+        self.arm = SimulatedArm(spec, options.seed, options.physics_hz, parse_events(options.damage))
         self.options, self.peak_speed = options, PEAK_SPEED
         size = spec.cameras[0]
         self.writer = RingWriter(options.ring, len(spec.actuated), (len(spec.cameras), size.height, size.width),
@@ -183,20 +184,15 @@ class _Publisher:
         while not self.stopped:
             # Also a late arm sleeps a little: at a real-time priority it must never keep a CPU to itself.
             time.sleep(max(next_step - time.monotonic_ns(), MIN_SLEEP_NS) / 1e9)
-            self._maybe_break(next_step)
-            state = self.arm.step()
+            if not self.start_ns and self.frames > FRAMES_BEFORE_READY:
+                self._listen()
+            state = self.arm.step((next_step - self.start_ns) / 1e9 if self.start_ns else -math.inf)
             if next_step >= next_frame:
                 self._publish(state.published_pos)
                 next_frame, skipped = _next(next_frame, frame_ns, time.monotonic_ns())
                 self.skipped_frames += skipped
             next_step, skipped = _next(next_step, step_ns, time.monotonic_ns())
             self.skipped_steps += skipped
-
-    def _maybe_break(self, now_ns: int) -> None:
-        if not self.start_ns and self.frames > FRAMES_BEFORE_READY:
-            self._listen()
-        if self.start_ns and self.damage is not None and now_ns >= self.start_ns + int(self.damage.onset_s * 1e9):
-            self.arm.break_now()
 
     def _listen(self) -> None:
         if select.select([sys.stdin], [], [], 0)[0]:
@@ -206,9 +202,9 @@ class _Publisher:
 
     def _publish(self, joint_pos: Any) -> None:
         stamp_ns = time.monotonic_ns()
-        self.writer.publish(joint_pos, self.arm.picture(), stamp_ns, FRAME_DAMAGED if self.arm.damaged else 0)
+        self.writer.publish(joint_pos, self.arm.picture(), stamp_ns, FRAME_DAMAGED if self.arm.should_alarm else 0)
         self.first_ns, self.last_ns, self.frames = self.first_ns or stamp_ns, stamp_ns, self.frames + 1
-        if self.arm.damaged and not self.onset_ns:
+        if self.arm.changed and not self.onset_ns:
             self.onset_ns = stamp_ns
         if self.frames == FRAMES_BEFORE_READY:
             print(json.dumps({"ready": True}), flush=True)

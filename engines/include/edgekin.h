@@ -77,6 +77,12 @@ int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, con
 int ek_render_depth(ek_scene *scene, const ek_camera *camera, int convention, const double *link_poses,
                     float *depth_out);
 
+/* Flips pixels of n bit-packed masks (height * row_bytes each) in place, independently: those with a 4-neighbour of the
+ * other kind with probability `boundary`, all with probability `anywhere`. Mask i draws from its own stream, which
+ * depends on seed and first + i alone. */
+int ek_mask_noise(uint8_t *masks, int n, int width, int height, double boundary, double anywhere, uint64_t seed,
+                  uint64_t first);
+
 /* ---- engine (engines/native) --------------------------------------------------------------------------------------
  */
 

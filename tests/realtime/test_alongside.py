@@ -14,10 +14,11 @@ import pytest
 pytest.importorskip("pybullet", reason="pybullet is not installed: pip install 'edgekin[train]'")
 
 from edgekin.errors import ConfigError, RuntimeFault
-from edgekin.robot import load_robot, parse_damage
+from edgekin.robot import load_robot, parse_events
 from edgekin.runtime.ring import FRAME_DAMAGED, RingReader
 from edgekin.sim.alongside import ArmOptions, ArmProcess
-from edgekin.sim.arm import LorenzMotion, SimulatedArm, healthy_trajectories
+from edgekin.sim.arm import SimulatedArm, healthy_trajectories
+from edgekin.sim.motion import LorenzMotion
 
 LIMITS = np.array([[-1.5, 1.5], [-1.0, 2.0], [-3.0, 3.0]])
 
@@ -58,10 +59,8 @@ def test_another_seed_is_another_motion_and_the_same_seed_the_same():
 
 def run_both(spec, damage, steps=300, onset=100):
     """Return (healthy, damaged) arms after the same motion."""
-    arms = SimulatedArm(spec, 2), SimulatedArm(spec, 2, damage=parse_damage(damage))
-    for i in range(steps):
-        if i == onset:
-            arms[1].break_now()
+    arms = SimulatedArm(spec, 2), SimulatedArm(spec, 2, events=parse_events(f"{damage}@{onset / 1000}"))
+    for _ in range(steps):
         states = [arm.step() for arm in arms]
     pictures = [arm.picture() for arm in arms]
     for arm in arms:
@@ -135,7 +134,7 @@ def test_a_child_that_cannot_start_says_why(tmp_path, changes, message):
 
 def test_the_damage_must_fit_the_robot(spec):
     with pytest.raises(ConfigError):
-        SimulatedArm(spec, 1, damage=parse_damage("bend:9:20"))
+        SimulatedArm(spec, 1, events=parse_events("bend:9:20"))
 
 
 PARENT = """
