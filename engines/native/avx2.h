@@ -51,4 +51,9 @@ INLINE __m128i requantize(__m256i acc, const int32_t *mult, int by, int relu) {
   return requantize_by(acc, _mm256_loadu_si256((const __m256i *)mult), by, relu);
 }
 
+/* Adds 8 16-bit sums to those in memory. */
+INLINE void add_wide(__m256i *to, __m128i sums) {
+  _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), _mm256_cvtepi16_epi32(sums)));
+}
+
 #endif

@@ -85,11 +85,6 @@ INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m
   }
 }
 
-/* Adds 8 sums to those in memory. */
-INLINE void add_wide(__m256i *to, __m128i sums) {
-  _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), _mm256_cvtepi16_epi32(sums)));
-}
-
 /* N pairs times n lanes of whole rows of weights, which come from far away and so in order. */
 INLINE void add_rows(const ek_columns *c, int pair, int first_lane, int n, int N) {
   const int8_t *w[8];

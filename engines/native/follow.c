@@ -17,24 +17,31 @@ static int differs_64(const int8_t *a, const int8_t *b) {
   return (any[0] | any[1]) != 0;
 }
 
-/* Appends the changes among 8 bytes of a row in pairs, and remembers these. */
-static int changes_8(const ek_follow *f, const int8_t *x, int8_t *seen, int at, int n, int64_t *total) {
-  uint64_t now, before;
-  memcpy(&now, x + at, 8);
-  memcpy(&before, seen + at, 8);
-  int pixel = f->pixels[at / 8], channel = at - pixel * f->in.pixel;
-  for (uint64_t left = now ^ before; left; n++) {
-    int a = __builtin_ctzll(left) / 8; /* every host is little-endian */
-    left &= ~(UINT64_C(255) << 8 * a);
-    int b = left ? __builtin_ctzll(left) / 8 : a;
-    uint32_t by = (uint16_t)(x[at + a] - seen[at + a]);
-    if (left)
-      by |= (uint32_t)(x[at + b] - seen[at + b]) << 16;
-    *total += 1 + (left != 0);
-    left &= ~(UINT64_C(255) << 8 * b);
-    f->changes[n] = (ek_change){pixel, channel + a, channel + b, by};
+/* Bytes of a word that are not zero. */
+static int count_bytes(uint64_t word) {
+  const uint64_t ones = UINT64_C(0x0101010101010101);
+  word |= word >> 4, word |= word >> 2, word |= word >> 1;
+  return (int)((word & ones) * ones >> 56);
+}
+
+/* Appends those of up to 8 words of a row, from byte `at` on, that have changed, and remembers them. */
+static int changes_of_words(const ek_follow *f, const int8_t *x, int8_t *seen, int at, int words, int n,
+                            int64_t *total) {
+  uint64_t now[8], before[8];
+  memcpy(now, x + at, 8 * (size_t)words);
+  memcpy(before, seen + at, 8 * (size_t)words);
+  uint32_t changed = 0;
+  for (int i = 0; i < words; i++) /* no branch: which have changed cannot be foretold */
+    changed |= (uint32_t)(now[i] != before[i]) << i;
+  for (; changed; changed &= changed - 1, n++) {
+    int i = __builtin_ctz(changed), pixel = f->pixels[at / 8 + i];
+    ek_change *c = &f->changes[n];
+    c->x = pixel, c->channel = at + 8 * i - pixel * f->in.pixel;
+    memcpy(c->now, &now[i], 8);
+    memcpy(c->before, &before[i], 8);
+    *total += count_bytes(now[i] ^ before[i]);
   }
-  memcpy(seen + at, &now, 8);
+  memcpy(seen + at, now, 8 * (size_t)words);
   return n;
 }
 
@@ -42,15 +49,10 @@ static int changes_of_row(const ek_follow *f, int y, int64_t *total) {
   const int8_t *x = (const int8_t *)f->in.data + (int64_t)y * f->in.row;
   int8_t *seen = f->seen + (int64_t)y * f->row_bytes;
   int n = 0, at = 0;
-  for (; at + 64 <= f->row_bytes; at += 64) {
-    if (!differs_64(x + at, seen + at))
-      continue;
-    for (int i = at; i < at + 64; i += 8)
-      n = changes_8(f, x, seen, i, n, total);
-  }
-  for (; at < f->row_bytes; at += 8)
-    n = changes_8(f, x, seen, at, n, total);
-  return n;
+  for (; at + 64 <= f->row_bytes; at += 64)
+    if (differs_64(x + at, seen + at))
+      n = changes_of_words(f, x, seen, at, 8, n, total);
+  return at < f->row_bytes ? changes_of_words(f, x, seen, at, (f->row_bytes - at) / 8, n, total) : n;
 }
 
 /* How many inputs have changed, all added to the sums; -1: more than the limit, and the sums are lost. */
@@ -130,7 +132,7 @@ int ek_plan_follow(ek_engine *e, const ek_map *in, double share, ek_follow_fns f
   *f = (ek_follow){.in = *in, .row_bytes = (int32_t)row_bytes, .pixels = pixels, .fns = fns, .layer = layer};
   f->limit = (int32_t)(share * (double)ek_elements(s));
   f->seen = ek_pool(e, bytes);
-  f->changes = ek_pool(e, (row_bytes + 1) * (int64_t)sizeof *f->changes);
+  f->changes = ek_pool(e, (row_bytes / 8 + 1) * (int64_t)sizeof *f->changes);
   for (int i = 0; i < row_bytes / 8; i++)
     pixels[i] = 8 * i / in->pixel;
   if (!e->last_input) {

@@ -4,6 +4,7 @@
 #define EK_NATIVE_FOLLOW_H
 
 #include "engine.h"
+#include <string.h>
 
 /* Which columns of some rows have changed: bits, so many words of 64 to a row. */
 typedef struct {
@@ -27,12 +28,25 @@ void ek_clear_marks(const ek_marks *marks);
 /* The next run of marked columns from *end on; 0: there is none. */
 int ek_next_run(const uint64_t *bits, int words, int *begin, int *end);
 
-/* Two inputs that are not what they were: channels a and b of pixel x of a row, and by how much: b's in the upper 16
- * bits. An odd one out has a partner that changed by nothing. */
+/* Channels `channel` to `channel` + 7 of pixel x of a row: at least one is not what it was. */
 struct ek_change {
-  int32_t x, a, b;
-  uint32_t by;
+  int32_t x, channel;
+  int8_t now[8], before[8];
 };
+
+/* A bit or more in the byte of each that has changed. */
+static inline uint64_t ek_changed(const ek_change *c) {
+  uint64_t now, before;
+  memcpy(&now, c->now, 8);
+  memcpy(&before, c->before, 8);
+  return now ^ before;
+}
+/* The first of so many neighbours, 1 or 2, among which one has; they are taken away. */
+static inline int ek_take_changed(uint64_t *changed, int neighbours) {
+  int i = __builtin_ctzll(*changed) / 8 & -neighbours; /* every host is little-endian */
+  *changed &= ~(((UINT64_C(1) << 8 * neighbours) - 1) << 8 * i);
+  return i;
+}
 
 typedef struct {
   void (*restart)(void *layer);                                     /* sums of an input of zeros */
@@ -45,7 +59,7 @@ struct ek_follow {
   int8_t *seen;             /* (in.h, row_bytes): the input whose sums these are */
   int32_t row_bytes, limit; /* of a row of the input; changes beyond which it is faster to compute anew */
   const int32_t *pixels;    /* (row_bytes / 8): the pixel that 8 bytes of a row belong to */
-  ek_change *changes;       /* (row_bytes): of one row */
+  ek_change *changes;       /* (row_bytes / 8 + 1): of one row */
   int32_t current, pause;   /* whether the output is that of `seen`; frames to wait before beginning again */
   ek_follow_fns fns;
   void *layer;
@@ -66,9 +80,9 @@ typedef struct {
 typedef struct {
   ek_map out;
   ek_requant requant;
-  const int8_t *weights; /* [channel][ky][row_lanes], of [kx][lanes] */
-  const int32_t *bias;   /* (lanes) */
-  int32_t *sums;         /* (rows, row_sums): the stamps' places, margin included, of so many lanes */
+  const int16_t *weights; /* [pair of channels][ky][row_lanes][2], of [kx][lanes] */
+  const int32_t *bias;    /* (lanes) */
+  int32_t *sums;          /* (rows, row_sums): the stamps' places, margin included, of so many lanes */
   int32_t kernel, stride, pad, lanes, row_lanes, row_sums;
   ek_marks dirty;
   const ek_kernels *kernels;

@@ -62,14 +62,16 @@ static void window_finish(void *layer) {
   ek_clear_marks(&w->dirty);
 }
 
-static void fill_window(const ek_layer *l, const ek_follow_window *w, int8_t *weights) {
+static void fill_window(const ek_layer *l, const ek_follow_window *w, int16_t *weights) {
   int turned = l->kind == EK_CONV ? l->kernel - 1 : 0;
   for (int c = 0; c < l->in.c; c++)
-    for (int ky = 0; ky < l->kernel; ky++, weights += w->row_lanes)
+    for (int ky = 0; ky < l->kernel; ky++)
       for (int kx = 0; kx < l->kernel; kx++)
-        for (int o = 0; o < l->out.c; o++)
-          weights[kx * w->lanes + o] =
-              (int8_t)l->weight[ek_weight_index(l, o, c, turned ? turned - ky : ky, turned ? turned - kx : kx)];
+        for (int o = 0; o < l->out.c; o++) {
+          int64_t lane = (int64_t)(c / 2 * l->kernel + ky) * w->row_lanes + kx * w->lanes + o;
+          int64_t from = ek_weight_index(l, o, c, turned ? turned - ky : ky, turned ? turned - kx : kx);
+          weights[2 * lane + c % 2] = (int8_t)l->weight[from];
+        }
 }
 
 int ek_plan_follow_window(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_map *out,
@@ -77,11 +79,11 @@ int ek_plan_follow_window(ek_engine *e, const ek_layer *l, const ek_map *in, con
   int k = l->kernel, s = l->stride, reach = k > s ? k : s;
   int rows = (l->in.h - 1) * s + reach, columns = (l->in.w - 1) * s + reach, lanes = (l->out.c + 7) / 8 * 8;
   int row_lanes = k * lanes;
-  int64_t row_sums = (int64_t)columns * lanes;
-  if (4 * rows * row_sums > MAX_SUM_BYTES || (int64_t)l->in.c * k * row_lanes > MAX_SUM_BYTES)
+  int64_t row_sums = (int64_t)columns * lanes, weight_bytes = (l->in.c + 1) / 2 * (int64_t)k * row_lanes * 4;
+  if (4 * rows * row_sums > MAX_SUM_BYTES || weight_bytes > MAX_SUM_BYTES)
     return EK_OK; /* computed anew for every frame */
   ek_follow_window *w = ek_pool(e, sizeof *w);
-  int8_t *weights = ek_pool(e, (int64_t)l->in.c * k * row_lanes);
+  int16_t *weights = ek_pool(e, weight_bytes);
   int32_t *bias = ek_pool(e, 4 * (int64_t)lanes), *mult = ek_pool(e, 4 * (int64_t)lanes);
   if (!w || !weights || !bias || !mult)
     return EK_E_MEMORY;
@@ -104,20 +106,32 @@ int ek_plan_follow_window(ek_engine *e, const ek_layer *l, const ek_map *in, con
 typedef int32_t sums_8 __attribute__((vector_size(32)));
 typedef int8_t bytes_8 __attribute__((vector_size(8)));
 
-static inline void add_pair(int32_t *sums, const int8_t *a, const int8_t *b, uint32_t by, int lanes) {
-  int by_a = (int16_t)by, by_b = (int16_t)(by >> 16);
+static inline void add_linear(int32_t *sums, const ek_rows *r, int lanes) {
   for (int i = 0; i < lanes; i += 8) {
-    bytes_8 x, y;
     sums_8 sum;
-    memcpy(&x, a + i, sizeof x);
-    memcpy(&y, b + i, sizeof y);
     memcpy(&sum, sums + i, sizeof sum);
-    sum += __builtin_convertvector(x, sums_8) * by_a + __builtin_convertvector(y, sums_8) * by_b;
+    for (int k = 0; k < r->n; k++) {
+      bytes_8 w;
+      memcpy(&w, r->weights[k] + i, sizeof w);
+      sum += __builtin_convertvector(w, sums_8) * r->by[k];
+    }
     memcpy(sums + i, &sum, sizeof sum);
   }
 }
 
-FOLLOW(ek_follow_linear_add, ek_follow_window_add, , add_pair)
+static inline void add_window(const ek_follow_window *w, int32_t *row, const int16_t *weights, uint32_t by) {
+  int32_t a = (int16_t)by, b = (int16_t)(by >> 16);
+  for (int ky = 0; ky < w->kernel; ky++, row += w->row_sums)
+    for (int i = 0; i < w->row_lanes; i += 8, weights += 16) {
+      sums_8 sum, two;
+      memcpy(&sum, row + i, sizeof sum);
+      memcpy(&two, weights, sizeof two); /* two int16 in each lane */
+      sum += (two << 16 >> 16) * a + (two >> 16) * b;
+      memcpy(row + i, &sum, sizeof sum);
+    }
+}
+
+FOLLOW(ek_follow_linear_add, ek_follow_window_add, , add_linear, add_window)
 
 void ek_follow_finish(const ek_requant *r, const int32_t *sums, int pixels, int8_t *out) {
   int64_t round = INT64_C(1) << (r->shift - 1), low = r->relu ? 0 : -127;
