@@ -54,34 +54,45 @@ INLINE void add_in_place(__m256i *sum, __m256i products) {
 /* Interleaving the bytes of two inputs' weights leaves outputs 0-7 and 16-23 in the low sums and the others in the high
  * ones. */
 INLINE void add_pair(const int8_t *first, const int8_t *second, __m256i values, __m256i *low, __m256i *high) {
-  __m256i a = _mm256_load_si256((const __m256i *)first), b = _mm256_load_si256((const __m256i *)second);
+  __m256i a = _mm256_loadu_si256((const __m256i *)first), b = _mm256_loadu_si256((const __m256i *)second);
   __asm__("" : "+x"(a), "+x"(b)); /* loaded once, though two instructions could have loaded them */
   add_in_place(low, _mm256_maddubs_epi16(values, _mm256_unpacklo_epi8(a, b)));
   add_in_place(high, _mm256_maddubs_epi16(values, _mm256_unpackhi_epi8(a, b)));
 }
 
-INLINE void widen_sums(__m256i *acc, __m256i sums) {
-  acc[0] = _mm256_add_epi32(acc[0], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums)));
-  acc[2] = _mm256_add_epi32(acc[2], _mm256_cvtepi16_epi32(_mm256_extracti128_si256(sums, 1)));
+/* The same for 16 outputs: 0-7 in the low sums. */
+INLINE void add_half_pair(const int8_t *first, const int8_t *second, __m256i values, __m128i *low, __m128i *high) {
+  __m128i a = _mm_load_si128((const __m128i *)first), b = _mm_load_si128((const __m128i *)second);
+  __m128i v = _mm256_castsi256_si128(values);
+  *low = _mm_add_epi16(*low, _mm_maddubs_epi16(v, _mm_unpacklo_epi8(a, b)));
+  *high = _mm_add_epi16(*high, _mm_maddubs_epi16(v, _mm_unpackhi_epi8(a, b)));
 }
 
-/* The 16-bit sums of one run of N times 32 outputs, of whose weights each input has a row. */
-INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, __m256i *low, __m256i *high, int N) {
+/* The 16-bit sums of 16 n outputs. */
+typedef struct {
+  __m256i low[5], high[5];
+  __m128i half_low, half_high; /* of the last 16, where n is odd */
+} run_sums;
+
+/* One run; each input has a row of weights. */
+INLINE void add_run(const ek_list *list, int pair, int end, const int8_t *w, run_sums *s, int n) {
   const int8_t *values = list->values;
   const int32_t *index = list->index;
 #pragma GCC unroll 5
-  for (int k = 0; k < N; k++)
-    low[k] = high[k] = _mm256_setzero_si256();
+  for (int k = 0; k < n / 2; k++)
+    s->low[k] = s->high[k] = _mm256_setzero_si256();
+  s->half_low = s->half_high = _mm_setzero_si128();
   for (; pair < end; pair++) {
-    const int8_t *first = w + 32 * N * (ptrdiff_t)index[2 * pair],
-                 *second = w + 32 * N * (ptrdiff_t)index[2 * pair + 1];
+    const int8_t *first = w + 16 * n * (ptrdiff_t)index[2 * pair],
+                 *second = w + 16 * n * (ptrdiff_t)index[2 * pair + 1];
     int16_t two;
     memcpy(&two, values + 2 * pair, 2);
     __m256i v = _mm256_set1_epi16(two);
-
 #pragma GCC unroll 5
-    for (int k = 0; k < N; k++)
-      add_pair(first + 32 * k, second + 32 * k, v, &low[k], &high[k]);
+    for (int k = 0; k < n / 2; k++)
+      add_pair(first + 32 * k, second + 32 * k, v, &s->low[k], &s->high[k]);
+    if (n % 2)
+      add_half_pair(first + 16 * (n - 1), second + 16 * (n - 1), v, &s->half_low, &s->half_high);
   }
 }
 
@@ -143,36 +154,45 @@ TARGET void ek_avx2_columns_int8(const void *args) {
         requantize(_mm256_load_si256((const __m256i *)(sums + 8 * b)), c->mult + 8 * b, c->shift, c->relu));
 }
 
-/* A piece of 32 N lanes. */
-INLINE void piece(const ek_stamp *s, const int8_t *w, char *const *sums, int N) {
+/* A piece of 16 n lanes. */
+INLINE void piece(const ek_stamp *s, const int8_t *w, char *const *sums, int n) {
   int step = 4 * s->stride * s->lanes, width = s->in.shape.w, at = 0;
   for (int x = 0; x < width; x++, at += step) {
     const ek_list *list = &s->lists[x];
     for (int run = 0, pair = 0; run < list->n; pair = list->ends[run++]) {
-      __m256i low[5], high[5];
-      add_run(list, pair, list->ends[run], w, low, high, N);
+      run_sums r;
+      add_run(list, pair, list->ends[run], w, &r, n);
 #pragma GCC unroll 5
-      for (int k = 0; k < N; k++) {
+      for (int k = 0; k < n / 2; k++) {
         __m256i *first = (__m256i *)(sums[2 * k] + at), *second = (__m256i *)(sums[2 * k + 1] + at);
-        add_wide(first, _mm256_castsi256_si128(low[k]));
-        add_wide(first + 1, _mm256_castsi256_si128(high[k]));
-        add_wide(second, _mm256_extracti128_si256(low[k], 1));
-        add_wide(second + 1, _mm256_extracti128_si256(high[k], 1));
+        add_wide(first, _mm256_castsi256_si128(r.low[k]));
+        add_wide(first + 1, _mm256_castsi256_si128(r.high[k]));
+        add_wide(second, _mm256_extracti128_si256(r.low[k], 1));
+        add_wide(second + 1, _mm256_extracti128_si256(r.high[k], 1));
+      }
+      if (n % 2) {
+        add_wide((__m256i *)(sums[n - 1] + at), r.half_low);
+        add_wide((__m256i *)(sums[n - 1] + at) + 1, r.half_high);
       }
     }
   }
 }
 
-#define PIECE(name, N)                                                                                                 \
-  TARGET static void name(const ek_stamp *s, const char *w, char *const *sums) {                                       \
-    piece(s, (const int8_t *)w, sums, N);                                                                              \
+#define PIECE(n)                                                                                                       \
+  TARGET static void piece_##n(const ek_stamp *s, const char *w, char *const *sums) {                                  \
+    piece(s, (const int8_t *)w, sums, n);                                                                              \
   }
 
-PIECE(piece_32, 1)
-PIECE(piece_64, 2)
-PIECE(piece_96, 3)
-PIECE(piece_128, 4)
-PIECE(piece_160, 5)
+PIECE(1)
+PIECE(2)
+PIECE(3)
+PIECE(4)
+PIECE(5)
+PIECE(6)
+PIECE(7)
+PIECE(8)
+PIECE(9)
+PIECE(10)
 
 TARGET static void stamp_finish(const ek_stamp *s, const void *row, void *to) {
   const __m256i *sums = row;
@@ -185,7 +205,10 @@ TARGET static void stamp_finish(const ek_stamp *s, const void *row, void *to) {
 
 void ek_avx2_stamp_int8(const void *args) {
   static const stamp_loops loops = {
-      1, gather_int8, {0, piece_32, piece_64, piece_96, piece_128, piece_160}, stamp_finish};
+      1,
+      gather_int8,
+      {0, piece_1, piece_2, piece_3, piece_4, piece_5, piece_6, piece_7, piece_8, piece_9, piece_10},
+      stamp_finish};
   run_stamp(args, &loops);
 }
 

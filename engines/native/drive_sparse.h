@@ -16,9 +16,7 @@ static inline char *stamp_ring(const ek_stamp *s, int row) {
 }
 
 static inline void stamp_reset(const ek_stamp *s, int row) {
-  char *sums = stamp_ring(s, row);
-  for (int i = 0; i + s->lanes <= s->row_sums; i += s->lanes)
-    memcpy(sums + 4 * (int64_t)i, s->bias, 4 * (size_t)s->lanes);
+  memcpy(stamp_ring(s, row), s->fresh, 4 * (size_t)s->row_sums);
 }
 
 /* Row `row` of the stamps, margin included, is complete. */
@@ -41,7 +39,7 @@ static inline void stamp_pieces(const ek_stamp *s, int y, int bytes, const piece
           ky < s->kernel ? stamp_ring(s, y * s->stride + ky) : (char *)s->sums + 4 * (int64_t)s->row_sums * s->ring;
       sums[i] = row + 4 * (at % s->row_lanes);
     }
-    pieces[width / 32](s, w, sums);
+    pieces[width / EK_HALF](s, w, sums);
     w += (int64_t)width * s->inputs.n * bytes;
   }
 }
@@ -49,7 +47,7 @@ static inline void stamp_pieces(const ek_stamp *s, int y, int bytes, const piece
 typedef struct {
   int bytes; /* of an element: 1 or 4 */
   ek_gather_fn gather;
-  piece_fn pieces[EK_PIECE_INT8 / 32 + 1]; /* [n]: the one for 32 n lanes */
+  piece_fn pieces[EK_PIECE_INT8 / EK_HALF + 1]; /* [n]: the one for 16 n lanes */
   finish_fn finish;
 } stamp_loops;
 
@@ -145,7 +143,7 @@ static inline void run_stamp(const ek_stamp *s, const stamp_loops *loops) {
       }                                                                                                                \
   }                                                                                                                    \
   static void name(const void *args) {                                                                                 \
-    static const stamp_loops loops = {4, gather_fn, {0, name##_32, name##_64}, name##_finish};                         \
+    static const stamp_loops loops = {4, gather_fn, {0, 0, name##_32, 0, name##_64}, name##_finish};                   \
     run_stamp(args, &loops);                                                                                           \
   }
 

@@ -192,14 +192,14 @@ static void fill_stamp(const ek_layer *l, int int8, const ek_stamp *s, void *wei
     }
 }
 
-static void shape_stamp(const ek_layer *l, const ek_map *in, const ek_map *out, ek_stamp *s) {
+static void shape_stamp(const ek_layer *l, const ek_map *in, const ek_map *out, int int8, ek_stamp *s) {
   int k = l->kernel;
   s->in = *in, s->out = *out;
   s->kernel = k, s->stride = l->stride, s->pad = l->kind == EK_CONV ? k - 1 - l->pad : l->pad;
   s->shift = l->shift, s->relu = l->relu;
   s->lanes = (l->out.c + 7) / 8 * 8;
   s->row_lanes = (k * s->lanes + EK_HALF - 1) / EK_HALF * EK_HALF;
-  s->all_lanes = (k * s->row_lanes + 31) / 32 * 32;
+  s->all_lanes = int8 ? k * s->row_lanes : (k * s->row_lanes + 31) / 32 * 32;
   s->ring = k > s->stride ? k : s->stride;
   int columns = (l->in.w - 1) * s->stride + s->ring;
   s->row_sums = (columns * s->lanes + 31) / 16 * 16; /* a row of places may end 8 lanes further */
@@ -211,14 +211,16 @@ int ek_push_stamp(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_ma
   ek_stamp *s = ek_pool(e, sizeof *s);
   if (!s || make_inputs(e, l->in.c, &s->inputs))
     return EK_E_MEMORY;
-  shape_stamp(l, in, out, s);
+  shape_stamp(l, in, out, int8, s);
   void *weights = ek_pool(e, (int64_t)s->all_lanes * l->in.c * bytes);
-  void *bias = ek_pool(e, 4 * (int64_t)s->lanes), *mult = ek_pool(e, 4 * (int64_t)s->lanes);
+  char *fresh = ek_pool(e, 4 * (int64_t)s->row_sums);
+  int32_t *mult = ek_pool(e, 4 * (int64_t)s->lanes);
   s->sums = ek_pool(e, 4 * ((int64_t)s->ring + 1) * s->row_sums);
   s->lists = make_lists(e, &s->inputs, l->in.w);
-  if (!weights || !bias || !mult || !s->sums || !s->lists)
+  if (!weights || !fresh || !mult || !s->sums || !s->lists)
     return EK_E_MEMORY;
-  memcpy(bias, l->bias, 4 * (size_t)l->out.c);
+  for (int i = 0; i + s->lanes <= s->row_sums; i += s->lanes)
+    memcpy(fresh + 4 * (int64_t)i, l->bias, 4 * (size_t)l->out.c);
   if (int8)
     memcpy(mult, l->mult, 4 * (size_t)l->out.c);
   for (int c = 0; c < l->in.c; c++)
@@ -226,6 +228,6 @@ int ek_push_stamp(ek_engine *e, const ek_layer *l, const ek_map *in, const ek_ma
       return EK_E_MEMORY;
   for (int place = 0; place < l->kernel * l->kernel; place++)
     fill_stamp(l, int8, s, weights, place / l->kernel, place % l->kernel);
-  s->weights = weights, s->bias = bias, s->mult = mult;
+  s->weights = weights, s->fresh = fresh, s->mult = mult;
   return ek_push(e, run, s);
 }
