@@ -170,9 +170,10 @@ typedef struct {
   ek_inputs inputs;
   ek_list *lists; /* (in.w) */
   int32_t kernel, stride, pad;
-  int32_t lanes, row_lanes, all_lanes; /* outputs of a place in 8s, of a row of places in 16s, of all rows, FP32: in 32s */
-  const void *weights;                 /* [piece][channel][lanes of the piece], of [ky][kx][lanes] */
-  const void *fresh;                   /* (row_sums) the bias of every place: int32 or float */
+  int32_t lanes, row_lanes,
+      all_lanes;       /* outputs of a place in 8s, of a row of places in 16s, of all in 16s or, FP32, 32s */
+  const void *weights; /* [piece][channel][lanes of the piece], of [ky][kx][lanes] */
+  const void *fresh;   /* (row_sums) the bias of every place: int32 or float */
   const int32_t *mult;
   int32_t shift, relu, ring, row_sums; /* rows of the ring; elements of one */
   void *sums;                          /* (ring + 1, row_sums): the last row takes what is beyond the kernel */
