@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from peers import NumpyScore
 
 from edgekin.models.graph import Graph
+from edgekin.runtime.engine import Engine
 
 F32, U8 = NDArray[np.float32], NDArray[np.uint8]
 OURS = "edgekin"
@@ -66,7 +67,11 @@ def open_ours(network: Network, precision: str) -> Opened:
     from edgekin.runtime.cuda import CudaEngine, probe
     from edgekin.runtime.cuda_kernels import cached_cubin
 
-    engine = CudaEngine(network.blobs[precision], cached_cubin(probe().sm).cubin, precision)
+    return _ours(network, CudaEngine(network.blobs[precision], cached_cubin(probe().sm).cubin, precision))
+
+
+def _ours(network: Network, engine: Engine) -> Opened:
+    """An engine of the C launcher."""
 
     def frame(i: int) -> None:
         engine.run(network.poses[i])
@@ -182,17 +187,14 @@ def open_onnxruntime(network: Network, precision: str) -> Opened:
 
 
 def open_tensorrt(network: Network, precision: str) -> Opened:
-    """TensorRT: a plan built here, of the ONNX that --target tensorrt compiles."""
-    from edgekin.compile.onnx_export import OUTPUT
-    from edgekin.compile.tensorrt.device import PlanRunner
+    """TensorRT: a plan built here, of the ONNX that --target tensorrt compiles, run as in the loop."""
     from edgekin.compile.tensorrt.maker import Flavours, PlanOptions, plan_maker
+    from edgekin.plans.engine import PlanEngine
 
     maker = plan_maker("tensorrt", PlanOptions())
     strong = network.onnx(f"{precision}-strong")
     made = maker.make(Flavours(network.onnx(precision), strong), precision)
-    runner = PlanRunner(maker.api, made.plan.content)
-    opened = _scored_by_numpy(network, lambda i: runner.run(network.poses[i])[OUTPUT][0])
-    return Opened(opened.frame, opened.logits, close=runner.close)
+    return _ours(network, PlanEngine(maker.api, made.plan.content))
 
 
 def _scored_by_numpy(network: Network, logits: Callable[[int], F32]) -> Opened:

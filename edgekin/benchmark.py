@@ -13,9 +13,10 @@ from edgekin import machine
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
+from edgekin.opening import detector_config, open_bundle
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
-from edgekin.runtime.cuda import CudaEngine, CudaInfo, CudaOptions
+from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
@@ -48,7 +49,7 @@ class BenchOptions:
     seed: int = 0  # of the arm's motion
     isa: str = "auto"
     engine: str = "auto"  # native, cuda, or that of the bundle's target
-    cuda: CudaOptions = field(default_factory=CudaOptions)  # of engine cuda
+    cuda: CudaOptions = field(default_factory=CudaOptions)  # of a GPU
 
     def validated(self) -> BenchOptions:
         """Return the options with the defaults filled in.
@@ -139,15 +140,15 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
     """
     options = options.validated()
     bundle = load_bundle(options.bundle)
-    engine = bundle.open(options.engine, options.isa, options.cuda)
+    engine = open_bundle(bundle, options.engine, options.isa, options.cuda)
     try:
-        detector = NativeDetector(_for_camera(DetectorConfig.from_json(bundle.detector), options.camera_hz))
+        detector = NativeDetector(_for_camera(detector_config(bundle), options.camera_hz))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
             measured = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
-        isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, CudaEngine) else None
+        isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, GpuEngine) else None
     finally:
         engine.close()
     return BenchResult(options, bundle, isa, measured.loop, measured.arm,

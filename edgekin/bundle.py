@@ -33,6 +33,8 @@ WEIGHTS = "model.ekw"
 ONNX = "model.onnx"
 #: FP16 body and FP16 scales at opset 19, for strongly typed TensorRT (10 and later).
 STRONG = "model.strong.onnx"
+#: Tensors of the ONNX files and of the plans that are built of them: (1, J) rad; (1, V, H, W) log-odds; the same, m.
+INPUT, OUTPUT, DEPTH = "joints", "logits", "depth"
 #: Built ahead of time for GPUs that may be elsewhere; PLAN.json beside it says for which.
 PLAN = "model.plan"
 DETECTOR = "detector.json"
@@ -90,16 +92,6 @@ class Bundle:
         """Return a file's content after checking its size and hash; raises BundleError, naming the file."""
         return _read_checked(self.path, name, self.manifest["files"])
 
-    def open(self, engine: str = "auto", isa: str = "auto", options: CudaOptions | None = None) -> Engine:
-        """Open the engine asked for: native (with an instruction set), cuda (with options), or auto, the target's own.
-
-        Raises:
-            BundleError, RuntimeFault: as open_engine and open_cuda.
-        """
-        if engine == "cuda" or (engine == "auto" and self.target == "cuda"):
-            return self.open_cuda(options)
-        return self.open_engine(isa)
-
     def open_engine(self, isa: str = "auto") -> Engine:
         """Open the native engine and make it give the known answers.
 
@@ -130,7 +122,7 @@ class Bundle:
         kernels = self._kernels()
         cubin = self._cubin(kernels, probe(options))
         engine = CudaEngine(self.read(WEIGHTS), cubin, str(kernels["arithmetic"]), options)
-        return self._asked(engine, KNOWN_ANSWERS)
+        return self.checked(engine)
 
     def _kernels(self) -> dict[str, Any]:
         """What the bundle says of its kernels; of a native one, what fits its weights."""
@@ -173,10 +165,10 @@ class Bundle:
     def _open(self, weights: str, answers: str, isa: str) -> Engine:
         from edgekin.runtime.engine import Engine
 
-        return self._asked(Engine.open(self.read(weights), isa), answers)
+        return self.checked(Engine.open(self.read(weights), isa), answers)
 
-    def _asked(self, engine: AnyEngine, answers: str) -> AnyEngine:
-        """Return the engine once it has given its known answers."""
+    def checked(self, engine: AnyEngine, answers: str = KNOWN_ANSWERS) -> AnyEngine:
+        """Return an engine of the bundle once it has given its known answers; it is closed where it does not."""
         try:
             check_known_answers(engine, self.read(answers), f"{self.path}/{answers}")
         except BaseException:

@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
+from edgekin.opening import detector_config, open_bundle
 from edgekin.output import read_object, write_json
-from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, DetectorConfig, NativeDetector, Verdict
+from edgekin.runtime.cuda import CudaOptions
+from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, NativeDetector, Verdict
+from edgekin.runtime.engine import Engine
 from edgekin.runtime.loop import Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.ring import RingReader
 from edgekin.runtime.systemd import notify
@@ -41,6 +44,7 @@ class WatchOptions:
     fifo_priority: int = 40
     isa: str = "auto"
     engine: str = "auto"  # native, cuda, or that of the bundle's target
+    cuda: CudaOptions = field(default_factory=CudaOptions)  # of a GPU
     latch: Path | None = None  # where an alarm is remembered; None: it is forgotten at the end
     acknowledge: bool = False  # forget an earlier run's alarm
 
@@ -167,7 +171,8 @@ def _open(path: Path, stopped: Callable[[], bool]) -> _Open | None:
     return None
 
 
-def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool]) -> LoopReport | None:
+def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool],
+          opened: Callable[[Engine], None] = lambda engine: None) -> LoopReport | None:
     """Wait for the ring, then run the loop on its frames until told to stop; systemd hears of it.
 
     A watchdog is pinged while the loop decides, also where the publisher is silent: that is the verdict unknown. A
@@ -177,6 +182,7 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool]) 
         options: see WatchOptions.
         changed: see Changed.
         stopped: whether to end.
+        opened: called with the engine, before the first frame.
 
     Returns:
         What the last loop counted; None where it was stopped before there was a ring.
@@ -188,9 +194,10 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool]) 
     options = options.validated()
     follower = _Follower(Latch(options.latch, options.acknowledge), changed, stopped)
     bundle, report = load_bundle(options.bundle), None
-    with bundle.open(options.engine, options.isa) as engine:
-        config = replace(DetectorConfig.from_json(bundle.detector), stale_ns=int(STALE_PERIODS * 1e9 / options.hz))
+    with open_bundle(bundle, options.engine, options.isa, options.cuda) as engine:
+        config = replace(detector_config(bundle), stale_ns=int(STALE_PERIODS * 1e9 / options.hz))
         detector = NativeDetector(config)
+        opened(engine)
         notify("READY=1", f"STATUS=waiting for frames in {options.ring}")
         again = True
         while again and (ring := _open(options.ring, stopped)):

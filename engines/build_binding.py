@@ -40,8 +40,18 @@ def carried(text: str) -> str:
     return f"static const char *ek_cuda_source(void) {{\n  return {body};\n}}\n"
 
 
+#: Of the binding alone: the kernels' source, and what edgekin.plans.engine is called by.
+BINDING = """
+const char *ek_cuda_source(void);
+extern "Python" {
+  int ek_plan_load(void *self, ek_cuda_shape *shape, char *why, int why_bytes);
+  int ek_plan_enqueue(void *self, const ek_cuda_frame *frame, char *why, int why_bytes);
+  void ek_plan_release(void *self);
+}
+"""
+
 ffi = FFI()
-ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()) + "\nconst char *ek_cuda_source(void);")
+ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()) + BINDING)
 ffi.set_source(
     "edgekin._ek",
     '#include "edgekin.h"\n' + carried(kernels()),

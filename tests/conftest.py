@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.host_gpu import build
+
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():
@@ -38,6 +40,22 @@ def trained_runs(tmp_path_factory):
         else:
             os.environ["EDGEKIN_RUNS"] = before
     return root
+
+
+@pytest.fixture(scope="session")
+def host_library(tmp_path_factory):
+    """The driver of a GPU that is this processor; what tests change of it stays changed: take host_driver."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is missing: apt-get install build-essential")
+    return build(tmp_path_factory.mktemp("libcuda"))
+
+
+@pytest.fixture
+def host_driver(host_library):
+    """The same, as new."""
+    host_library.reset()
+    yield host_library
+    host_library.reset()
 
 
 @pytest.fixture

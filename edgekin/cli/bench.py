@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekin.cli.options import loop_options, result_options
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -33,22 +35,10 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.option("--spin-us", type=float, default=-1.0,
               help="Rise this long before a frame or deadline is due, warm the caches and busy-wait; 0: do not.  "
                    "[default: a quarter of the period, at most 250]")
-@click.option("--cpu", type=int, default=-2, help="Pin the loop to this CPU; -1: do not.  [default: the last CPU]")
-@click.option("--fifo", "fifo_priority", type=int, default=40, show_default=True,
-              help="SCHED_FIFO priority; 0: leave the policy.")
-@click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
-              show_default=True, help="Instruction set of the engine.")
-@click.option("--engine", type=click.Choice(["auto", "native", "cuda"]), default="auto", show_default=True,
-              help="native: this processor; cuda: an NVIDIA GPU; auto: what the bundle was compiled for.")
-@click.option("--io", type=click.Choice(["mapped", "copy", "managed"]), default="mapped", show_default=True,
-              help="cuda: the GPU reads and writes pinned memory, copies around its kernel, or managed memory.")
-@click.option("--sync", "wait", type=click.Choice(["spin", "block"]), default="spin", show_default=True,
-              help="cuda: poll for the result, or sleep until it is there.")
+@loop_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
-@click.option("--force", is_flag=True, help="Replace an existing JSON.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
-              help="Write the result (schema edgekin.bench/1).")
+@result_options("edgekin.bench/1")
 def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_rate: float | None,
             **options: Any) -> None:
     """Run a BUNDLE (by default the latest) in the real-time loop beside a simulated arm.
@@ -62,11 +52,9 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_r
     from edgekin.bundle import latest_bundle
     from edgekin.errors import GateMissed
     from edgekin.output import check_output, write_json
-    from edgekin.runtime.cuda import CudaOptions
 
     check_output(json_path, force)
-    cuda = CudaOptions(io=options.pop("io"), wait=options.pop("wait"))
-    result = _run(BenchOptions(bundle or latest_bundle(), cuda=cuda, **options).validated())
+    result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
     if json_path is not None:
         write_json(json_path, result.to_json())
     _show(Console(soft_wrap=True), result)
@@ -130,8 +118,9 @@ def _show(console: Console, result: BenchResult) -> None:
 
 def _show_gpu(console: Console, gpu: CudaInfo) -> None:
     how = "replayed as a graph" if gpu.graph else "enqueued"
-    console.print(f"GPU: {gpu.name}, sm_{gpu.sm}; launches a tick: {gpu.n_launches} of {gpu.blocks} x {gpu.threads} "
-                  f"threads, {how}; io {gpu.io}, sync {gpu.wait}", highlight=False)
+    work = (f"a plan of {gpu.guest}" if gpu.guest else
+            f"launches a tick: {gpu.n_launches} of {gpu.blocks} x {gpu.threads} threads")
+    console.print(f"GPU: {gpu.name}, sm_{gpu.sm}; {work}, {how}; io {gpu.io}, sync {gpu.wait}", highlight=False)
     if gpu.note:
         console.print(f"[yellow]{gpu.note}[/]")
 

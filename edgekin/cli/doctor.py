@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekin.cli.options import result_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,9 +19,7 @@ MARKS = {"ok": "[green]yes[/]", "warning": "[yellow]partly[/]", "missing": "[red
 
 
 @click.command()
-@click.option("--force", is_flag=True, help="Replace an existing JSON.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
-              help="Write the result (schema edgekin.doctor/1).")
+@result_options("edgekin.doctor/1")
 def command(json_path: Path | None, force: bool) -> None:
     """Say what this machine can run, what is missing, and how to get it.
 

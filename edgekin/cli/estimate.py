@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekin.cli.options import result_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
 @click.option("--gpu-mhz", type=float, help="Instead of the power mode's.")
 @click.option("--cpu-mhz", type=float, help="Instead of the power mode's.")
 @click.option("--memory-mhz", type=float, help="Instead of the power mode's (EMC).")
-@click.option("--force", is_flag=True, help="Replace an existing JSON.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
-              help="Write the result (schema edgekin.estimate/1).")
+@result_options("edgekin.estimate/1")
 def command(bundle: Path | None, json_path: Path | None, force: bool, device: str, mode: str, **mhz: Any) -> None:
     """Estimate how long a frame of a BUNDLE (by default the latest) would take on a device: a roofline, no measurement.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from edgekin.cli.options import result_options
+
 
 @click.command()
 @click.argument("subject", required=False, metavar="[BUNDLE|RUN]", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="A dataset (.npz).  [default: the run's test split]")
-@click.option("--force", is_flag=True, help="Replace an existing JSON.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write it, schema edgekin.evaluate/1.")
+@result_options("edgekin.evaluate/1")
 def command(subject: Path | None, data: Path | None, force: bool, json_path: Path | None) -> None:
     """Score a run or a bundle (by default the latest run) on a dataset.
 
@@ -27,7 +28,8 @@ def command(subject: Path | None, data: Path | None, force: bool, json_path: Pat
     found = evaluate(subject, data)
     if json_path is not None:
         write_json(json_path, found.to_json())
-    table = Table(title=f"{found.kind} {found.subject}, {found.precision}, {found.n:,} samples of {found.data}")
+    table = Table(title=f"{found.kind} {found.subject}, {found.precision} by {found.engine}, {found.n:,} samples of "
+                        f"{found.data}")
     for heading in ("", "PSNR dB", "IoU"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row(f"[bold]{found.kind}[/]", f"[bold]{found.score.psnr_db:.2f}[/]", f"[bold]{found.score.iou:.4f}[/]")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekin.cli.options import cpu_options, result_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,14 +18,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
-              show_default=True, help="Instruction set of the engine.")
+@cpu_options
 @click.option("--ticks", type=click.IntRange(20, 1_000_000), default=500, show_default=True,
               help="Frames timed at each pose.")
-@click.option("--cpu", type=int, default=-2, help="Pin to this CPU; -1: do not.  [default: the last CPU]")
-@click.option("--force", is_flag=True, help="Replace an existing JSON.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
-              help="Write the result (schema edgekin.profile/1).")
+@result_options("edgekin.profile/1")
 def command(bundle: Path | None, json_path: Path | None, force: bool, isa: str, ticks: int, cpu: int) -> None:
     """Time every layer of a BUNDLE (by default the latest) beside the roofline of this core.
 

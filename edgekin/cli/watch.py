@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekin.cli.options import loop_options
+
 if TYPE_CHECKING:
     from edgekin.runtime.detector import Verdict
+    from edgekin.runtime.engine import Engine
     from edgekin.runtime.loop import LoopReport
 
 
@@ -20,13 +23,7 @@ if TYPE_CHECKING:
               help="Shared memory into which the robot's driver publishes joint angles and silhouettes.")
 @click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the frames and of the loop.")
 @click.option("--seconds", type=float, default=0.0, help="Length of the run.  [default: until stopped]")
-@click.option("--cpu", type=int, default=-2, help="Pin the loop to this CPU; -1: do not.  [default: the last CPU]")
-@click.option("--fifo", "fifo_priority", type=int, default=40, show_default=True,
-              help="SCHED_FIFO priority; 0: leave the policy.")
-@click.option("--isa", type=click.Choice(["auto", "scalar", "avx2", "avx512", "neon"]), default="auto",
-              show_default=True, help="Instruction set of the engine.")
-@click.option("--engine", type=click.Choice(["auto", "native", "cuda"]), default="auto", show_default=True,
-              help="native: this processor; cuda: an NVIDIA GPU; auto: what the bundle was compiled for.")
+@loop_options
 @click.option("--latch", type=click.Path(path_type=Path), metavar="PATH",
               help="Remember an alarm in this file, so that a restart does not forget it.")
 @click.option("--acknowledge", is_flag=True, help="Forget the alarm that --latch remembers.")
@@ -46,10 +43,18 @@ def command(bundle: Path, ring: Path, **options: Any) -> None:
 
     before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
-        _show(watch(WatchOptions(bundle, ring, **options), _changed, lambda: wanted))
+        _show(watch(WatchOptions(bundle, ring, **options), _changed, lambda: wanted, _opened))
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def _opened(engine: Engine) -> None:
+    """Say what of a GPU is not used as it was asked for, and why."""
+    from edgekin.runtime.cuda import GpuEngine
+
+    if isinstance(engine, GpuEngine) and engine.cuda.note:
+        click.echo(engine.cuda.note)
 
 
 def _changed(name: str, reason: str, verdict: Verdict) -> None:

@@ -18,8 +18,8 @@ WhyNot = Callable[[Any, str], str]
 
 def _plans(target: str) -> WhyNot:
     def why_not(graph: Any, precision: str) -> str:
-        from edgekin.compile.tensorrt.api import load
         from edgekin.gpu import gpu
+        from edgekin.plans.api import load
 
         if not isinstance(graph, Graph):
             return "it runs networks alone"

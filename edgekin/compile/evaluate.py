@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.bundle import MANIFEST, load_bundle
-from edgekin.errors import ConfigError, DataError
+from edgekin.bundle import MANIFEST, Bundle, load_bundle
+from edgekin.errors import ConfigError, DataError, RuntimeFault
 from edgekin.machine import describe, revision
+from edgekin.opening import open_bundle
 from edgekin.sim.dataset import Dataset, load_dataset
 from edgekin.sim.views import from_own_camera
 from edgekin.training.floors import floors
@@ -31,7 +32,8 @@ class Evaluation:
 
     subject: Path  # the run or bundle
     kind: str  # run | bundle
-    precision: str  # fp32 | int8
+    precision: str  # fp32 | fp16 | int8
+    engine: str  # what computed it: torch, an instruction set, cuda, tensorrt or tensorrt-rtx
     data: str  # the dataset's path
     n: int  # samples
     score: Score
@@ -40,7 +42,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, schema edgekin.evaluate/1."""
         return {"schema": SCHEMA, "revision": revision(), "seed": None, "subject": str(self.subject), "kind": self.kind,
-                "precision": self.precision, "data": self.data, "n_test": self.n, **self.score.to_json(),
+                "precision": self.precision, "engine": self.engine, "data": self.data, "n_test": self.n,
+                **self.score.to_json(),
                 "floors": {name: floor.to_json() for name, floor in self.floors.items()}, "machine": describe()}
 
 
@@ -66,7 +69,7 @@ def evaluate(subject: Path | None = None, data: Path | None = None) -> Evaluatio
     check_fits(samples, run.robot, where)
     inputs = samples.inputs if samples.view is not None else run.own_inputs(samples.joint_pos)
     prediction = run.self_model.probabilities(inputs)
-    return Evaluation(run.path, "run", "fp32", where, len(samples), score(prediction, samples.masks),
+    return Evaluation(run.path, "run", "fp32", "torch", where, len(samples), score(prediction, samples.masks),
                       floors(run.train if samples.view is not None else from_own_camera(run.robot, run.train), samples))
 
 
@@ -89,13 +92,27 @@ def _bundle(folder: Path, data: Path | None) -> Evaluation:
         raise DataError(f"dataset {where} has pictures from {len(samples.cameras)} cameras, bundle {folder} is for "
                         "its robot's own", "Evaluate the run, or collect without --cameras")
     samples = from_own_camera(bundle.robot, samples)
-    engine = bundle.open_engine()
+    engine = _open(bundle)
     try:
         logits = np.stack([_logits(engine, q) for q in samples.joint_pos.astype(np.float32)])
     finally:
         engine.close()
-    return Evaluation(folder, "bundle", bundle.precision, where, len(samples), score(_sigmoid(logits), samples.masks),
+    return Evaluation(folder, "bundle", bundle.precision, engine.info.isa, where, len(samples),
+                      score(_sigmoid(logits), samples.masks),
                       floors(from_own_camera(bundle.robot, run.train), samples) if run is not None else {})
+
+
+def _open(bundle: Bundle) -> Engine:
+    """What the bundle deploys. Without a GPU the CPU stands for our kernels where it computes the same: not in FP16."""
+    try:
+        return open_bundle(bundle)
+    except RuntimeFault as error:
+        if bundle.target != "cuda":
+            raise
+        if bundle.precision == "fp16":
+            raise RuntimeFault(f"bundle {bundle.path} computes in FP16 on a GPU alone: {error.message}",
+                               "Evaluate it on the machine with the GPU, or its run here") from error
+        return bundle.open_engine()
 
 
 def _logits(engine: Engine, joint_pos: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekin.bundle import DEPTH, INPUT, OUTPUT
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.models.graph import DepthHead, Graph, Layer
 from edgekin.models.reference import shapes
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 #: sin and cos lie in [-1, 1]: the scale that docs/formats.md fixes for them.
 SINCOS_SCALE = 1.0 / Q_MAX
-
-INPUT, OUTPUT, DEPTH = "joints", "logits", "depth"
 
 
 @dataclass(frozen=True)

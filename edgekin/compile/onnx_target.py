@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.bundle import ONNX, STRONG, known_answers_bytes
+from edgekin.bundle import DEPTH, INPUT, ONNX, OUTPUT, STRONG, known_answers_bytes
 from edgekin.compile.field_onnx import export_field
-from edgekin.compile.onnx_export import DEPTH, INPUT, OUTPUT, OnnxOptions, export_onnx, open_session, run_onnx
+from edgekin.compile.onnx_export import OnnxOptions, export_onnx, open_session, run_onnx
 from edgekin.compile.product import Float, Frame, Product
 from edgekin.errors import ConfigError
 from edgekin.models.body_graph import BodyGraph

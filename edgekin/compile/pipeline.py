@@ -51,7 +51,7 @@ TARGETS: dict[str, Callable[[PlanOptions], Target]] = {
     **{name: partial(PlanTarget, name) for name in PLANNED}, "cuda": CudaTarget,
 }
 #: Targets whose bundles run in our loop, with a detector of their own.
-JUDGED = ("native", "cuda")
+JUDGED = ("native", "cuda", *PLANNED)
 #: The best target that is there: edgekin.compile.auto.
 AUTO_TARGET = "auto"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,7 @@ class CudaInfo:
     cooperative: bool = False
     memory_bytes: int = 0  # of the GPU: constants and maps
     note: str = ""  # what is not as it was asked for, and why
+    guest: str = ""  # the library whose plan it runs, with its version; empty: our kernels
 
 
 def _info(raw: Any) -> CudaInfo:
@@ -104,8 +106,50 @@ def probe(options: CudaOptions | None = None) -> CudaInfo:
     return _info(raw)
 
 
-class CudaEngine(Engine):
-    """One network, open on a GPU: the same calls as `Engine`, one launch for a run and its score.
+class GpuEngine(Engine):
+    """An engine whose network runs on a GPU: how it is opened, and what the driver says where it refuses."""
+
+    @staticmethod
+    @contextmanager
+    def _opening(options: CudaOptions, precision: int = 0) -> Iterator[tuple[Any, Any]]:
+        """Yield options and a status for the C side; they live as long as the block."""
+        options, library = options.validated(), _library(options)
+        yield ffi.new("ek_cuda_options *", {
+            "library": library, "device": options.device, "precision": precision, "io": IOS.index(options.io),
+            "wait": WAITS.index(options.wait), "graph": int(options.graph), "cooperative": int(options.cooperative),
+            "blocks": options.blocks, "threads": options.threads}), ffi.new("int *")
+
+    _fault = staticmethod(_fault)
+
+    def run(self, q: NDArray[Any]) -> None:
+        """Predict one frame, as `Engine.run`; it is launched when its picture or score is asked for."""
+        self._said(partial(super().run, q))
+
+    def score(self, packed: NDArray[np.uint8]) -> Score:
+        """Run and compare, as `Engine.score`; what the driver refuses is said in its words."""
+        return self._said(partial(super().score, packed))
+
+    def logits(self) -> NDArray[np.float32]:
+        """Return the last prediction, as `Engine.logits`."""
+        return self._said(super().logits)
+
+    def _said(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except RuntimeFault as fault:
+            why = ffi.string(lib.ek_cuda_why()).decode(errors="replace")
+            raise RuntimeFault(f"{fault.message}: {why}" if why else fault.message, fault.hint) from fault
+
+    @property
+    def cuda(self) -> CudaInfo:
+        """The GPU, and how it is used."""
+        raw = ffi.new("ek_cuda_info *")
+        lib.ek_cuda_describe(self.handle, raw)
+        return _info(raw)
+
+
+class CudaEngine(GpuEngine):
+    """One network, run by our kernels: the same calls as `Engine`, one launch for a run and its score.
 
     Args:
         source: a weight file's bytes or its path.
@@ -120,42 +164,15 @@ class CudaEngine(Engine):
     def __init__(self, source: bytes | str | Path, kernels: bytes, precision: str,
                  options: CudaOptions | None = None) -> None:
         self._handle: Any = ffi.NULL
-        options = (options or CudaOptions()).validated()
+        options = options or CudaOptions()
         if precision not in PRECISIONS:
             raise RuntimeFault(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
         blob = source if isinstance(source, bytes) else Path(source).read_bytes()
-        library = _library(options)
-        raw = ffi.new("ek_cuda_options *", {
-            "library": library, "device": options.device, "precision": PRECISIONS.index(precision),
-            "io": IOS.index(options.io), "wait": WAITS.index(options.wait), "graph": int(options.graph),
-            "cooperative": int(options.cooperative), "blocks": options.blocks, "threads": options.threads})
         module = kernels if kernels[:4] == b"\x7fELF" else kernels.rstrip(b"\0") + b"\0"
-        status = ffi.new("int *")
-        handle = lib.ek_cuda_open(ffi.from_buffer(blob), len(blob), ffi.from_buffer(module), len(module), raw, status)
-        if handle == ffi.NULL:
-            raise _fault(status[0], f"cannot open the {precision} engine on GPU {options.device}")
+        with self._opening(options, PRECISIONS.index(precision)) as (raw, status):
+            handle = lib.ek_cuda_open(ffi.from_buffer(blob), len(blob), ffi.from_buffer(module), len(module), raw,
+                                      status)
+            if handle == ffi.NULL:
+                raise _fault(status[0], f"cannot open the {precision} engine on GPU {options.device}")
         self._handle = handle
         self.info: EngineInfo = self._describe()
-
-    def score(self, packed: NDArray[np.uint8]) -> Score:
-        """Run and compare, as `Engine.score`; what the driver refuses is said in its words."""
-        return self._said(partial(super().score, packed))
-
-    def logits(self) -> NDArray[np.float32]:
-        """Return the last prediction, as `Engine.logits`."""
-        return self._said(super().logits)
-
-    @staticmethod
-    def _said(call: Callable[[], T]) -> T:
-        try:
-            return call()
-        except RuntimeFault as fault:
-            why = ffi.string(lib.ek_cuda_why()).decode(errors="replace")
-            raise RuntimeFault(f"{fault.message}: {why}" if why else fault.message, fault.hint) from fault
-
-    @property
-    def cuda(self) -> CudaInfo:
-        """The GPU, and how it is used."""
-        raw = ffi.new("ek_cuda_info *")
-        lib.ek_cuda_describe(self.handle, raw)
-        return _info(raw)

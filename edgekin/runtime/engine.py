@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
 from edgekin.runtime.status import check, status_name
+
+OneEngine = TypeVar("OneEngine", bound="Engine")
 
 ISAS = ("auto", "scalar", "avx2", "avx512", "neon", "cuda")  # in the order of EK_ISA_*
 PRECISIONS = ("fp32", "int8", "fp16")  # in the order of EK_PRECISION_*; fp16: of arithmetic on a GPU
@@ -209,7 +211,7 @@ class Engine:
         if handle != ffi.NULL:
             lib.ek_engine_close(handle)
 
-    def __enter__(self) -> Engine:
+    def __enter__(self: OneEngine) -> OneEngine:
         return self
 
     def __exit__(

@@ -55,6 +55,7 @@ typedef void *ek_cu_handle;     /* context, stream, module, function, graph, eve
 #define EK_DRIVER_GRAPH_LIST(X)                                                                                        \
   X(capture_begin, "cuStreamBeginCapture_v2", (ek_cu_handle, int))                                                     \
   X(capture_end, "cuStreamEndCapture", (ek_cu_handle, ek_cu_handle *))                                                 \
+  X(graph_nodes, "cuGraphGetNodes", (ek_cu_handle, ek_cu_handle *, size_t *))                                          \
   X(graph_instantiate, "cuGraphInstantiateWithFlags", (ek_cu_handle *, ek_cu_handle, unsigned long long))              \
   X(graph_upload, "cuGraphUpload", (ek_cu_handle, ek_cu_handle))                                                       \
   X(graph_launch, "cuGraphLaunch", (ek_cu_handle, ek_cu_handle))                                                       \

@@ -1,29 +1,16 @@
 /* gpu.c - an engine whose network runs on a GPU: it is opened, run, scored and closed as any other. */
 #include "../core/status.h"
 #include "../native/engine.h"
-#include "launch.h"
+#include "grid.h"
 #include "plan.h"
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
-  ek_launch launch;
+  ek_grid grid;
   float joints[EK_GPU_JOINTS];
   int pending; /* run was asked for; it is launched together with the mask, or when the prediction is read */
 } gpu;
-
-static _Thread_local char why[sizeof((ek_launch *)0)->why];
-
-const char *ek_cuda_why(void) {
-  return why;
-}
-
-/* Keeps the text of a failure for ek_cuda_why. */
-static int passed(const gpu *g, int status) {
-  if (status)
-    memcpy(why, g->launch.why, sizeof why);
-  return status;
-}
 
 static int gpu_run(ek_engine *e) {
   gpu *g = e->device_state;
@@ -47,11 +34,12 @@ static void read_tiles(const ek_engine *e, const ek_gpu_tile *tile) {
 
 static int gpu_score(const ek_engine *e, const uint8_t *masks) {
   gpu *g = e->device_state;
+  int status;
   g->pending = 0;
-  int status = passed(g, ek_launch_tick(&g->launch, g->joints, masks));
-  if (!status)
-    read_tiles(e, (const ek_gpu_tile *)(g->launch.out + 1));
-  return status;
+  const ek_gpu_tile *tiles = ek_grid_tick(&g->grid, g->joints, masks, &status);
+  if (tiles)
+    read_tiles(e, tiles);
+  return ek_launch_passed(&g->grid.launch, status);
 }
 
 static int gpu_read(const ek_engine *e) {
@@ -62,12 +50,13 @@ static int gpu_read(const ek_engine *e) {
   if (status)
     return status;
   size_t n = (size_t)(e->info.n_views + e->info.n_depth) * (size_t)e->info.height * (size_t)e->info.width;
-  return passed(g, ek_launch_read(&g->launch, g->launch.program.logits, e->logits.data, int8 ? n : 4 * n));
+  status = ek_grid_read(&g->grid, g->grid.program.logits, e->logits.data, int8 ? n : 4 * n);
+  return ek_launch_passed(&g->grid.launch, status);
 }
 
 static void gpu_close(ek_engine *e) {
   gpu *g = e->device_state;
-  ek_launch_close(&g->launch);
+  ek_launch_close(&g->grid.launch);
   free(g);
 }
 
@@ -75,8 +64,7 @@ static const ek_device cuda = {gpu_run, gpu_score, gpu_read, gpu_close};
 
 static int check_options(const ek_cuda_options *o, const ek_model *m) {
   int int8 = m->precision == EK_PRECISION_INT8, body = m->layers[0].kind == EK_ELLIPSOIDS;
-  if (o->device < 0 || o->io < EK_CUDA_IO_MAPPED || o->io > EK_CUDA_IO_MANAGED || o->blocks < 0 || o->threads < 0 ||
-      o->threads > EK_GPU_THREADS || o->threads % 32 || (o->wait != EK_CUDA_WAIT_SPIN && o->wait != EK_CUDA_WAIT_BLOCK))
+  if (!ek_launch_accepts(o) || o->blocks < 0 || o->threads < 0 || o->threads > EK_GPU_THREADS || o->threads % 32)
     return EK_E_ARGUMENT;
   if (int8 != (o->precision == EK_PRECISION_INT8) || (body && o->precision != EK_PRECISION_FP32) ||
       o->precision < EK_PRECISION_FP32 || o->precision > EK_PRECISION_FP16)
@@ -112,8 +100,8 @@ static int open_gpu(ek_engine *e, const ek_model *m, const uint8_t *module, cons
   gpu *g = calloc(1, sizeof *g);
   int status = g ? plan(e, m, o, &image) : EK_E_MEMORY;
   if (!status) {
-    status = passed(g, ek_launch_open(&g->launch, image, module, o));
-    e->info.arena_bytes = g->launch.info.memory_bytes;
+    status = ek_launch_passed(&g->grid.launch, ek_grid_open(&g->grid, image, module, o));
+    e->info.arena_bytes = g->grid.launch.info.memory_bytes;
     e->device = &cuda, e->device_state = g;
   } else {
     free(g);
@@ -126,7 +114,7 @@ ek_engine *ek_cuda_open(const uint8_t *blob, size_t blob_bytes, const uint8_t *m
                         const ek_cuda_options *options, int *status) {
   int ignored;
   status = status ? status : &ignored;
-  why[0] = 0;
+  ek_launch_forget();
   *status = options ? check_module(module, module_bytes) : EK_E_ARGUMENT;
   if (*status)
     return NULL;
@@ -147,9 +135,9 @@ ek_engine *ek_cuda_open(const uint8_t *blob, size_t blob_bytes, const uint8_t *m
 }
 
 int ek_cuda_describe(const ek_engine *e, ek_cuda_info *info) {
-  if (!e || !info || e->device != &cuda)
+  if (!e || !info || !e->device)
     return EK_E_ARGUMENT;
-  *info = ((const gpu *)e->device_state)->launch.info;
+  *info = ((const ek_launch *)e->device_state)->info; /* the first member of what every device keeps */
   return EK_OK;
 }
 
@@ -160,8 +148,8 @@ int ek_cuda_probe(const char *library, int device, ek_cuda_info *info) {
   if (!l)
     return EK_E_MEMORY;
   const ek_cuda_options options = {.library = library, .device = device};
-  int status = ek_launch_open(l, NULL, NULL, &options);
-  memcpy(why, l->why, sizeof why);
+  ek_launch_forget();
+  int status = ek_launch_passed(l, ek_launch_open(l, NULL, &options));
   *info = l->info;
   ek_launch_close(l);
   free(l);

@@ -1,6 +1,6 @@
 /* host.h - the part of CUDA that the kernels use, for a C++ compiler: the same text then runs on a processor, where the
- * tests compare it with the scalar engine. tests/cuda/host_gpu.cc gives every thread of the grid a stack of its own and
- * switches between them where they wait for each other. */
+ * tests compare it with the scalar engine. tests/cuda/host_driver.cc gives every thread of the grid a stack of its own,
+ * and switches between them where they wait for each other. */
 #ifndef EK_CUDA_HOST_H
 #define EK_CUDA_HOST_H
 

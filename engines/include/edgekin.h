@@ -181,6 +181,33 @@ typedef struct {
 ek_engine *ek_cuda_open(const uint8_t *blob, size_t blob_bytes, const uint8_t *module, size_t module_bytes,
                         const ek_cuda_options *options, int *status);
 int ek_cuda_describe(const ek_engine *engine, ek_cuda_info *info);
+
+/* What a network of another library's takes and gives. */
+typedef struct {
+  int n_joints, n_views, n_depth, height, width; /* n_depth: n_views or 0 */
+} ek_cuda_shape;
+
+/* One frame of it on the GPU: addresses of 256 bytes' alignment, the same for every frame; depth 0: there is none. */
+typedef struct {
+  uint64_t joints; /* (n_joints) float, rad; read */
+  uint64_t logits; /* (n_views, height, width) float, natural-log odds; written */
+  uint64_t depth;  /* (n_depth, height, width) float, m; written */
+  void *stream;    /* CUstream */
+} ek_cuda_frame;
+
+/* A network that another library runs: TensorRT. All of it is called with the GPU's context current. load and enqueue
+ * return 0, or write a line of at most why_bytes into why and return something else. */
+typedef struct {
+  void *self;
+  int (*load)(void *self, ek_cuda_shape *shape, char *why, int why_bytes);
+  int (*enqueue)(void *self, const ek_cuda_frame *frame, char *why, int why_bytes);
+  void (*release)(void *self); /* once, in any case, after the graph has gone and before the memory does */
+} ek_cuda_guest;
+
+/* The guest is loaded, enqueued once and captured into the graph that is replayed for every tick; its precision is
+ * FP32, that of what it gives. Where that cannot be, enqueue is called for every tick and info.note says why. Scores
+ * are made on the CPU. As for ek_cuda_open otherwise; blocks, threads, cooperative and precision are not read. */
+ek_engine *ek_cuda_open_guest(const ek_cuda_guest *guest, const ek_cuda_options *options, int *status);
 /* Finds a GPU without opening an engine: name, sm, n_sm and driver of the info. */
 int ek_cuda_probe(const char *library, int device, ek_cuda_info *info);
 /* What the driver said to the last failure of this thread's calls; empty where it was not asked. */

@@ -138,6 +138,7 @@ void ek_engine_fill(ek_engine *e, const ek_model *m, int isa) {
                              .n_layers = m->n_layers,
                              .parameters = m->parameters,
                              .macs = m->macs};
+  e->depth_at = (int64_t)m->n_views * m->height * m->width; /* right behind the logits */
   e->depth_offset = m->depth_offset, e->depth_unit = m->depth_unit;
   e->logit_scale = m->precision == EK_PRECISION_INT8 ? m->layers[m->n_layers - 1].out_scale : 1.0f;
 }
@@ -258,7 +259,7 @@ int ek_engine_depth(const ek_engine *e, float *depth) {
   if (!e->info.n_depth)
     return EK_E_UNSUPPORTED;
   int64_t n = n_logits(e);
-  int status = read_maps(e, n, n, depth);
+  int status = read_maps(e, e->depth_at, n, depth);
   for (int64_t i = 0; !status && i < n; i++)
     depth[i] = e->depth_offset + e->depth_unit * depth[i];
   return status;

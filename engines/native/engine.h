@@ -55,7 +55,8 @@ struct ek_engine {
   int8_t *last_input;               /* whose input to it this is; NULL: no layer follows */
   int calm, begun;                  /* frames that were near the one before; whether sums were begun in this one */
   float joints[EK_MAX_JOINTS];
-  ek_map logits; /* planar (V, H, W), float or int8; depth maps, where there are any, behind them */
+  ek_map logits;    /* planar (V, H, W), float or int8 */
+  int64_t depth_at; /* where depth maps are, if there are any: elements behind the first logit */
   float logit_scale;
   float depth_offset, depth_unit; /* of the maps behind the logits */
   ek_body *body;                  /* a body model instead of a decoder, else NULL */
@@ -318,6 +319,8 @@ void ek_move_reshape(const void *args); /* keeps the canonical order of elements
 void ek_move_shuffle(const void *args); /* torch.nn.PixelShuffle by factor */
 
 int ek_score_prepare(ek_engine *engine);
+/* Fills the blocks from the logits of an FP32 picture, wherever they came from. */
+void ek_score_picture(const ek_engine *engine, const uint8_t *masks, int scalar);
 void ek_profile_prepare(ek_engine *engine, const ek_model *model);
 
 #endif

@@ -138,16 +138,22 @@ static void finish_blocks(const partial *p, int n, ek_block_score *b) {
 #include "score_fp32.h"
 #endif
 
+void ek_score_picture(const ek_engine *e, const uint8_t *masks, int scalar) {
+#if defined(__x86_64__)
+  if (!scalar) {
+    picture_fp32_avx2(e, masks);
+    return;
+  }
+#endif
+  (void)scalar;
+  picture_fp32_base(e, masks);
+}
+
 static void score_fp32(const ek_engine *e, const uint8_t *masks) {
   if (e->body)
     ek_body_score(e->body, masks, e->blocks);
   else
-#if defined(__x86_64__)
-      if (e->info.isa != EK_ISA_SCALAR)
-    picture_fp32_avx2(e, masks);
-  else
-#endif
-    picture_fp32_base(e, masks);
+    ek_score_picture(e, masks, e->info.isa == EK_ISA_SCALAR);
 }
 
 static void total_fp32(const ek_engine *e, ek_score *s) {

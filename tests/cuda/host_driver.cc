@@ -174,6 +174,7 @@ std::map<std::string, int> failures, attributes;
 std::set<void *> owned; // what has to be given back
 std::vector<Work> *captured;
 int contexts;
+thread_local std::vector<void *> current_contexts;
 std::mutex asking; // a loop's thread asks while a test's changes its mind
 
 int fails(const char *name) {
@@ -227,7 +228,7 @@ CALL(cuDriverGetVersion, int *version) *version = attributes.count("driver") ? a
 return 0;
 }
 extern "C" int cuDeviceGetCount(int *n) { // asked by others than the launcher
-  *n = 1;
+  *n = attributes.count("gpus") ? attributes["gpus"] : 1;
   return 0;
 }
 CALL(cuDeviceGet, int *device, int number) *device = number;
@@ -249,10 +250,17 @@ return 0;
 CALL(cuDevicePrimaryCtxRelease_v2, int) contexts--;
 return 0;
 }
-extern "C" int cuCtxPushCurrent_v2(void *) {
+extern "C" int cuCtxPushCurrent_v2(void *context) {
+  current_contexts.push_back(context);
   return 0;
 }
-extern "C" int cuCtxPopCurrent_v2(void **) {
+extern "C" int cuCtxPopCurrent_v2(void **context) {
+  *context = current_contexts.back();
+  current_contexts.pop_back();
+  return 0;
+}
+extern "C" int cuCtxGetCurrent(void **context) {
+  *context = current_contexts.empty() ? nullptr : current_contexts.back();
   return 0;
 }
 CALL(cuModuleLoadData, void **module, const void *) *module = keep(malloc(1));
@@ -335,6 +343,13 @@ CALL(cuLaunchCooperativeKernel, void *f, unsigned gx, unsigned, unsigned, unsign
      unsigned shared, void *, void **parameters)
 return submit_kernel(f, gx, bx, shared, parameters);
 }
+CALL(cuLaunchHostFunc, void *, void (*function)(void *), void *data)
+return submit([=] {
+  if (!fails("kernel"))
+    function(data);
+  return 0;
+});
+}
 CALL(cuStreamBeginCapture_v2, void *, int) captured = new std::vector<Work>;
 return 0;
 }
@@ -347,6 +362,9 @@ extern "C" int cuStreamEndCapture(void *, void **graph) { // ends it in any case
     owned.insert(captured);
   captured = nullptr;
   return failed;
+}
+CALL(cuGraphGetNodes, void *graph, void **, size_t *n) *n = static_cast<std::vector<Work> *>(graph)->size();
+return 0;
 }
 CALL(cuGraphInstantiateWithFlags, void **executable, void *graph, unsigned long long)
 owned.insert(*executable = new std::vector<Work>(*static_cast<std::vector<Work> *>(graph)));

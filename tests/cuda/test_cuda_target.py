@@ -22,6 +22,7 @@ from edgekin.compile.tensorrt.maker import PlanOptions
 from edgekin.compile.weights import write_weights
 from edgekin.errors import BundleError, ConfigError, RuntimeFault
 from edgekin.models.reference import maps
+from edgekin.opening import open_bundle
 from edgekin.runtime.cuda import CudaEngine, CudaOptions
 from edgekin.runtime.cuda_kernels import cached_cubin, compile_cubin, source
 from tests.parity.graphs import decoder
@@ -93,7 +94,7 @@ def test_bench_runs_the_bundle_in_the_loop_and_says_what_the_gpu_does(bundle, ho
 def test_the_bundle_gives_its_known_answers_and_the_same_scores_on_gpu_and_cpu(bundle, host_driver):
     loaded = load_bundle(bundle)
     rng = np.random.default_rng(1)
-    with loaded.open("cuda", options=on_host(host_driver)) as gpu, loaded.open("native") as cpu:
+    with loaded.open_cuda(on_host(host_driver)) as gpu, loaded.open_engine() as cpu:
         assert (gpu.info.isa, gpu.info.precision) == ("cuda", "int8")
         for joints in rng.uniform(-1, 1, (3, gpu.info.n_joints)):
             packed = np.packbits(rng.random(gpu.shape) < 0.2, axis=-1)
@@ -105,7 +106,7 @@ def test_the_bundle_gives_its_known_answers_and_the_same_scores_on_gpu_and_cpu(b
 def test_without_a_gpu_or_its_driver_there_is_one_line_and_a_remedy(bundle, monkeypatch):
     monkeypatch.setenv("EDGEKIN_LIBCUDA", "libcuda-that-is-not-there.so")
     with pytest.raises(RuntimeFault, match="no NVIDIA driver") as caught:
-        load_bundle(bundle).open()
+        open_bundle(load_bundle(bundle))
     assert "--engine native" in caught.value.hint
     done = run_cli("bench", bundle, "--seconds", 0.2)
     assert done.returncode == 1

@@ -42,7 +42,8 @@ def test_a_tick_is_one_graph_launch_whose_answer_is_read_from_memory(host_driver
     # Once outside the graph, so that a refusal has a name; then the same, captured, instantiated and uploaded.
     first = opened.index("cuLaunchCooperativeKernel")
     assert opened[first:] == ["cuLaunchCooperativeKernel", "cuStreamBeginCapture_v2", "cuLaunchCooperativeKernel",
-                              "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphUpload"]
+                              "cuStreamEndCapture", "cuGraphGetNodes", "cuGraphInstantiateWithFlags",
+                              "cuGraphUpload"]
     assert "cuMemHostGetDevicePointer_v2" in opened[:first]
     # Constants and cleared maps have arrived: a non-blocking stream would not wait for them.
     assert opened[first - 1] == "cuStreamSynchronize"

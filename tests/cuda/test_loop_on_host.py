@@ -22,13 +22,13 @@ JOINTS = np.array([0.1, -0.2, 0.3])
 PATIENCE_S = 60.0
 
 
-def blob() -> bytes:
+def constant() -> Graph:
     """A network that answers every pose with an empty picture: log-odds -2 everywhere."""
     size = int(np.prod(SHAPE))
     layers = (Layer("sincos", "in"),
               Layer("linear", "linear", {}, np.zeros((size, 6), np.float32), np.full(size, -2.0, np.float32)),
               Layer("reshape", "reshape", {"channels": 1, "height": 12, "width": 20}))
-    return write_weights(Graph(3, *SHAPE, layers))
+    return Graph(3, *SHAPE, layers)
 
 
 def detector() -> NativeDetector:
@@ -50,7 +50,7 @@ def publish_until(writer: RingWriter, mask: np.ndarray, loop: Loop, verdict: str
 def test_the_loop_judges_frames_on_a_gpu_and_a_gpu_that_stops_answering_is_unknown(host_driver, tmp_path, precision):
     options = CudaOptions(library=host_driver.path, blocks=1, threads=32)
     config = LoopConfig(duration_s=0.0, fifo_priority=0, warmup_ticks=0, lock_memory=False, hz=200.0)
-    with (CudaEngine(blob(), b"\x7fELF", precision, options) as engine,
+    with (CudaEngine(write_weights(constant()), b"\x7fELF", precision, options) as engine,
           RingWriter(tmp_path / "r", 3, SHAPE) as writer, RingReader(tmp_path / "r") as reader):
         with Loop(engine, reader, detector(), config) as loop:
             loop.start()

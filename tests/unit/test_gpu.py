@@ -4,26 +4,25 @@ import pytest
 
 from edgekin import gpu
 from edgekin.errors import RuntimeFault
-from tests.unit.compile.tensorrt.conftest import driver, libcuda  # noqa: F401 - fixtures
+from tests.unit.compile.tensorrt.conftest import driver  # noqa: F401 - a fixture
 
 
-@pytest.mark.usefixtures("driver")
-def test_the_driver_tells_name_capability_and_version(monkeypatch, tmp_path):
+def test_the_driver_tells_name_capability_and_version(driver, monkeypatch, tmp_path):  # noqa: F811
     status = tmp_path / "status"
     monkeypatch.setattr(gpu, "NVPMODEL", status)
-    assert gpu.gpu() == gpu.Gpu("Stub GPU", 87, 13000, "")
+    assert gpu.gpu() == gpu.Gpu("this processor", 87, 13000, "")
     status.write_text("pmode:0008 fmode:quiet\n")
-    monkeypatch.setenv("STUB_SM", "121")
-    assert gpu.gpu() == gpu.Gpu("Stub GPU", 121, 13000, "8")
+    driver.attribute(75, 12)
+    driver.attribute(76, 1)
+    assert gpu.gpu() == gpu.Gpu("this processor", 121, 13000, "8")
     assert gpu.why_no_gpu() == ""
 
 
-@pytest.mark.usefixtures("driver")
-def test_a_driver_without_a_gpu_says_so(monkeypatch):
-    monkeypatch.setenv("STUB_GPUS", "0")
+def test_a_driver_without_a_gpu_says_so(driver):  # noqa: F811
+    driver.attribute("gpus", 0)
     assert gpu.why_no_gpu() == "the NVIDIA driver shows no GPU"
-    monkeypatch.setenv("STUB_INIT", "100")
-    with pytest.raises(RuntimeFault, match=r"refused cuInit: no CUDA-capable device is detected \(100\)"):
+    driver.fail("cuInit", 100)
+    with pytest.raises(RuntimeFault, match=r"refused cuInit: as the test asked \(100\)"):
         gpu.gpu()
 
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from edgekin.compile.tensorrt.api import Api, Message
 from edgekin.errors import EdgekinError
+from edgekin.plans.api import Api, Message
 
 
 class BuildFailed(EdgekinError):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekin.compile.tensorrt.api import Api, Message
 from edgekin.compile.tensorrt.placement import read_network
+from edgekin.plans.api import Api, Message
 
 #: How TensorRT's formats name a type: "Half", "Row major linear FP16 format", "... vectorized row major Int8 format".
 _TYPES = {"int8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32", "bf16": "bf16"}

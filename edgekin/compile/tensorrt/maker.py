@@ -8,7 +8,6 @@ from functools import partial
 
 from edgekin.bundle import ONNX, STRONG
 from edgekin.compile.tensorrt import device
-from edgekin.compile.tensorrt.api import Api, load
 from edgekin.compile.tensorrt.backoff import BackedOff, back_off
 from edgekin.compile.tensorrt.builder import BuildFailed, BuildOptions, Built, build
 from edgekin.compile.tensorrt.layers import Kernel, from_inspector, from_log, layers
@@ -17,6 +16,7 @@ from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.gpu import Gpu, gpu
 from edgekin.output import write_atomic
 from edgekin.plans import Place, here, sha256, timing_cache_file
+from edgekin.plans.api import Api, load
 
 #: RTX 30, RTX 40 and RTX 50.
 DEFAULT_SMS = (86, 89, 120)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from edgekin.bundle import ONNX, PLAN
-from edgekin.compile.onnx_export import DEPTH, OnnxOptions, export_onnx, run_onnx
+from edgekin.bundle import DEPTH, ONNX, PLAN
+from edgekin.compile.onnx_export import OnnxOptions, export_onnx, run_onnx
 from edgekin.compile.onnx_target import answers, open_frame
 from edgekin.compile.product import Frame, PlanPart, Product
 from edgekin.compile.subpixel import convolutions

@@ -1,12 +1,14 @@
 """A TensorRT of a version that is not here, with the names that it has; its plans are run by ONNX Runtime.
 
-What it cannot show is what TensorRT builds. It shows that each version's names are enough, that refusals are dealt
-with, and that a plan's way from joints to picture is right.
+What it enqueues is a function of the host, launched on the stream by the driver that $EDGEKIN_LIBCUDA names: it is
+captured and replayed as kernels are. What it cannot show is what TensorRT builds. It shows that each version's names
+are enough, that refusals are dealt with, and that a plan's way from joints to picture is right.
 """
 
 import ctypes
 import enum
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,10 +66,10 @@ class Config:
 
 
 class Engine:
-    """Runs the plan's ONNX; device memory is this process's (stub_libcuda.c)."""
+    """Runs the plan's ONNX; device memory is this process's."""
 
-    def __init__(self, about, model, accepts, spoils):
-        self.about, self.model, self.accepts, self.spoils = about, model, accepts, spoils
+    def __init__(self, about, model, behaviour):
+        self.about, self.model, self.behaviour = about, model, behaviour
         self.session = open_session(self.model)
         self.tensors = [(t.name, tuple(t.shape)) for t in (*self.session.get_inputs(), *self.session.get_outputs())]
         self.num_io_tensors = len(self.tensors)
@@ -92,6 +94,8 @@ class Engine:
 class Context:
     def __init__(self, engine):
         self.engine, self.addresses = engine, {}
+        self.driver = ctypes.CDLL(os.environ["EDGEKIN_LIBCUDA"])
+        self.work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.run)
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
@@ -102,16 +106,30 @@ class Context:
         return np.frombuffer(numbers, np.float32).reshape(shape)
 
     def execute_async_v3(self, stream):
-        if not (isinstance(stream, int) and stream and self.engine.accepts()):
+        if not (isinstance(stream, int) and stream and self.engine.behaviour.accepts()):
             return False
+        return self.engine.behaviour.enqueues(self.driver, stream, self.work)
+
+    def run(self, _):
         (first, shape), *outputs = self.engine.tensors
         results = self.engine.session.run([name for name, _ in outputs], {first: self.view(first, shape).copy()})
         for (name, size), result in zip(outputs, results, strict=True):
-            np.copyto(self.view(name, size), self.engine.spoils(result))
-        return True
+            np.copyto(self.view(name, size), self.engine.behaviour.spoils(result))
 
 
-def emulate(version, refuses=lambda typing, flags, model: "", accepts=lambda: True, spoils=lambda picture: picture):
+def on_stream(driver, stream, work):
+    """Launch the work on the stream, as a network is."""
+    return driver.cuLaunchHostFunc(ctypes.c_void_p(stream), work, None) == 0
+
+
+def at_once(driver, stream, work):
+    """Run the work here and now: no capture sees it."""
+    work(None)
+    return True
+
+
+def emulate(version, refuses=lambda typing, flags, model: "", accepts=lambda: True, spoils=lambda picture: picture,
+            enqueues=on_stream):
     """Return a module.
 
     Args:
@@ -119,7 +137,9 @@ def emulate(version, refuses=lambda typing, flags, model: "", accepts=lambda: Tr
         refuses: (strong or weak, builder flags, ONNX) -> the error with which a build fails; empty where it does not.
         accepts: whether an enqueue is accepted.
         spoils: what becomes of a picture.
+        enqueues: what becomes of an enqueue that is accepted.
     """
+    behaviour = SimpleNamespace(accepts=accepts, spoils=spoils, enqueues=enqueues)
     creation, flags = (enum.IntEnum("Flag", {name: i for i, name in enumerate(names)}) for names in NAMES[version])
 
     class Builder:
@@ -161,7 +181,7 @@ def emulate(version, refuses=lambda typing, flags, model: "", accepts=lambda: Tr
             if not model:
                 self.logger.log(Severity.ERROR, "Serialization assertion failed")
                 return None
-            return Engine(json.loads(about), model, accepts, spoils)
+            return Engine(json.loads(about), model, behaviour)
 
     return SimpleNamespace(
         __version__=version, ILogger=Logger, Builder=Builder, OnnxParser=OnnxParser, Runtime=Runtime,

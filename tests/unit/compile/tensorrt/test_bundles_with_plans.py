@@ -11,6 +11,7 @@ import pytest
 from edgekin.bundle import load_bundle
 from edgekin.compile import pipeline
 from edgekin.compile.auto import CANDIDATES, choose
+from edgekin.compile.detector import DetectorPlan
 from edgekin.compile.pipeline import CompileConfig, compile_run
 from edgekin.compile.tensorrt.backoff import int8_layers
 from edgekin.compile.tensorrt.maker import PlanOptions
@@ -22,7 +23,8 @@ from edgekin.plans import Place, cache_folder, open_plan
 from edgekin.quantization.profile import CalibrationProfile
 from tests.unit.compile.tensorrt.emulated import emulate
 
-CONFIG = CompileConfig(profile=CalibrationProfile(samples=40), target="tensorrt")
+CONFIG = CompileConfig(profile=CalibrationProfile(samples=40), target="tensorrt",
+                       detector=DetectorPlan(healthy_seconds=3.0))
 ORIN = Place("tensorrt", "10.3.0", (87,))
 
 
@@ -33,11 +35,11 @@ def load(folder):
 
 
 @pytest.fixture(scope="module")
-def orin_bundle(trained_runs, libcuda, tmp_path_factory):
+def orin_bundle(trained_runs, host_library, tmp_path_factory):
     """A bundle and its plan of TensorRT 10.3 on a GPU, both emulated; read only."""
     out = tmp_path_factory.mktemp("orin") / "bundle-tensorrt-int8"
     with pytest.MonkeyPatch.context() as here:
-        here.setenv("EDGEKIN_LIBCUDA", str(libcuda))
+        here.setenv("EDGEKIN_LIBCUDA", host_library.path)
         here.setenv("XDG_CACHE_HOME", str(out.parent))
         here.setitem(sys.modules, "tensorrt", emulate("10.3.0"))
         return compile_run(load(trained_runs / "tiny"), replace(CONFIG, out=out, force_int8=True))
@@ -201,9 +203,7 @@ def test_a_bundle_without_its_plan_gets_it_on_the_device(driver, tensorrt, run_f
 
 
 def test_native_bundles_have_no_plan(run_folder):
-    from edgekin.compile.detector import DetectorPlan
-
-    native = replace(CONFIG, target="native", precision="fp32", detector=DetectorPlan(healthy_seconds=3.0))
+    native = replace(CONFIG, target="native", precision="fp32")
     bundle = compile_run(load(run_folder), native).bundle
     with pytest.raises(BundleError, match="is for target native, which no plan can be built of"):
         build_for_bundle(bundle, "tensorrt-rtx", PlanOptions(), force=False)

@@ -24,10 +24,10 @@ SHAPE = PictureShape(4, 1, 100, 100)
 @pytest.mark.parametrize(("name", "size"), [("neurokin", "m"), ("resneurokin-d", "m")])
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_kernels_of_a_plan_are_within_the_estimates_range(name, size, precision):
-    from edgekin.compile.tensorrt.api import load
     from edgekin.compile.tensorrt.layers import from_log
     from edgekin.compile.tensorrt.maker import PlanMaker, PlanOptions
     from edgekin.compile.tensorrt.target import flavours
+    from edgekin.plans.api import load
 
     api, graph = load("tensorrt-rtx"), to_graph(build_model(name, size, SHAPE, robot=load_robot("arm4")))
     ranges = None

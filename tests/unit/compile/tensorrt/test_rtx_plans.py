@@ -23,7 +23,7 @@ NETWORKS = [("neurokin", "m"), ("neurokin", "published"), ("resneurokin-d", "m")
 
 @pytest.fixture(scope="module")
 def api():
-    from edgekin.compile.tensorrt.api import load
+    from edgekin.plans.api import load
 
     return load("tensorrt-rtx")
 

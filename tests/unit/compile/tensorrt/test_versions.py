@@ -1,4 +1,4 @@
-"""Every version of TensorRT by its own names, on a GPU: both emulated (emulated.py, stub_libcuda.c)."""
+"""Every version of TensorRT by its own names, on a GPU: both emulated (emulated.py, host_driver.cc)."""
 
 import json
 import sys
@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from edgekin.compile.onnx_export import run_onnx
-from edgekin.compile.tensorrt import api as api_module
 from edgekin.compile.tensorrt import device
 from edgekin.compile.tensorrt.backoff import int8_layers
 from edgekin.compile.tensorrt.builder import BuildFailed
 from edgekin.compile.tensorrt.maker import PlanOptions, plan_maker
 from edgekin.compile.tensorrt.target import PlanTarget, flavours
 from edgekin.errors import ConfigError, RuntimeFault
+from edgekin.plans import api as api_module
 from edgekin.plans import timing_cache_file
+from edgekin.plans.engine import PlanEngine
 from edgekin.quantization.profile import Calibration, LayerRange
+from edgekin.runtime.cuda import CudaOptions
 from tests.unit.compile.tensorrt.emulated import NAMES
 from tests.unit.conftest import shuffle_graph
 
@@ -85,30 +87,38 @@ def test_a_plan_on_the_gpu_gives_what_onnx_runtime_gives_and_frees_everything(te
     maker = plan_maker("tensorrt", PlanOptions())
     made = maker.make(flavoured("int8"), "int8")
     assert np.array_equal(device.predict(maker.api, made.plan.content, Q), run_onnx(made.model, Q))
-    assert driver.stub_live() == 0
-    runner = device.PlanRunner(maker.api, made.plan.content)
-    assert driver.stub_live() == 4  # context, stream, joints, logits
-    runner.close()
-    runner.close()
-    assert driver.stub_live() == 0
+    assert driver.owned() == 0
+    engine = PlanEngine(maker.api, made.plan.content)
+    assert driver.owned() == 7  # context, stream, event, joints, pictures, graph and what is replayed of it
+    engine.close()
+    engine.close()
+    assert driver.owned() == 0
 
 
 def test_a_refused_enqueue_is_an_error_and_not_the_last_picture(tensorrt, driver):
-    answers = iter([True, False])
-    tensorrt("10.3.0", accepts=lambda: next(answers))
+    refuses = []
+    tensorrt("10.3.0", accepts=lambda: not refuses)
     maker = plan_maker("tensorrt", PlanOptions())
     plan = maker.make(flavoured("fp16"), "fp16").plan.content
-    with pytest.raises(RuntimeFault, match=r"10\.3\.0 refused to enqueue.*Build the plan on this machine"):
+    refused = pytest.raises(RuntimeFault, match=r"10\.3\.0 refused to enqueue.*Build the plan on this machine")
+    with PlanEngine(maker.api, plan, CudaOptions(graph=False)) as engine:
+        engine.run(Q[0])
+        engine.logits()
+        refuses.append(True)
+        engine.run(Q[1])
+        with refused:
+            engine.logits()
+    with refused:
         device.predict(maker.api, plan, Q)
-    assert driver.stub_live() == 0
+    assert driver.owned() == 0
 
 
 def test_a_plan_that_tensorrt_refuses_is_an_error(tensorrt, driver):
     tensorrt("10.3.0")
     api = api_module.load("tensorrt")
-    with pytest.raises(RuntimeFault, match="refuses the plan: Serialization assertion failed"):
-        device.PlanRunner(api, b"of another version")
-    assert driver.stub_live() == 0
+    with pytest.raises(RuntimeFault, match="refused the plan: Serialization assertion failed"):
+        PlanEngine(api, b"of another version")
+    assert driver.owned() == 0
 
 
 @pytest.mark.usefixtures("driver")

@@ -1,16 +1,13 @@
-"""The GPU of these tests is this processor: host_driver.cc, which runs the kernels' own text thread by thread."""
+"""A GPU that is this processor: tests/cuda/host_driver.cc, which runs what is launched where it is launched."""
 
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "tests" / "cuda" / "host_driver.cc"
 FLAGS = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-ffp-contract=off",
          "-U_FORTIFY_SOURCE", "-fPIC", "-shared", f"-I{ROOT / 'engines'}"]
 
@@ -38,6 +35,12 @@ class HostDriver:
         """Give one of CU_DEVICE_ATTRIBUTE_* another value; "driver": the version of the driver's CUDA."""
         self._library.host_attribute(str(number).encode(), value)
 
+    def has_context(self) -> bool:
+        """Whether the calling thread has a context that is current."""
+        context = ctypes.c_void_p()
+        self._library.cuCtxGetCurrent(ctypes.byref(context))
+        return bool(context)
+
     def order(self, which: int) -> None:
         """In which threads are asked: 0 forwards, 1 backwards, else the seed of a shuffle."""
         self._library.host_order(which)
@@ -47,19 +50,9 @@ class HostDriver:
         return int(self._library.host_owned())
 
 
-@pytest.fixture(scope="session")
-def host_library(tmp_path_factory: pytest.TempPathFactory) -> HostDriver:
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is missing: apt-get install build-essential")
-    path = tmp_path_factory.mktemp("cuda") / "libcuda_on_host.so"
-    source = Path(__file__).with_name("host_driver.cc")
-    done = subprocess.run(["g++", *FLAGS, "-o", path, source], capture_output=True, text=True, check=False)
+def build(folder: Path) -> HostDriver:
+    """Compile the driver into a folder."""
+    path = folder / "libcuda_on_host.so"
+    done = subprocess.run(["g++", *FLAGS, "-o", path, SOURCE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return HostDriver(path)
-
-
-@pytest.fixture
-def host_driver(host_library: HostDriver) -> Iterator[HostDriver]:
-    host_library.reset()
-    yield host_library
-    host_library.reset()
