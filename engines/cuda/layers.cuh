@@ -4,6 +4,7 @@
 #define EK_CUDA_LAYERS_CUH
 
 #include "device.h"
+#include "../native/sine.h"
 
 /* What a thread sees of a tick. */
 struct ek_tick {
@@ -100,35 +101,6 @@ struct ek_fp32 : ek_real {
 };
 
 /* ---- the first layer: engines/native/input.c, operation by operation ------------------------------------------- */
-
-EK_DEVICE double ek_sin_tail(double t) {
-  double p = 1.0 / 6227020800.0;
-  p = p * t + -1.0 / 39916800.0;
-  p = p * t + 1.0 / 362880.0;
-  p = p * t + -1.0 / 5040.0;
-  p = p * t + 1.0 / 120.0;
-  return p * t + -1.0 / 6.0;
-}
-
-EK_DEVICE double ek_cos_tail(double t) {
-  double p = -1.0 / 87178291200.0;
-  p = p * t + 1.0 / 479001600.0;
-  p = p * t + -1.0 / 3628800.0;
-  p = p * t + 1.0 / 40320.0;
-  p = p * t + -1.0 / 720.0;
-  p = p * t + 1.0 / 24.0;
-  return p * t + -0.5;
-}
-
-/* The sine, or a quarter of a turn on the cosine. */
-EK_DEVICE double ek_sine(double x, int quarter) {
-  const double pi = 3.141592653589793;
-  double n = rint(x * (2.0 / pi));
-  double r = x - n * (pi / 2.0), t = r * r;
-  int k = ((int)n + quarter) & 3;
-  double y = k & 1 ? 1.0 + t * ek_cos_tail(t) : r + r * (t * ek_sin_tail(t));
-  return k & 2 ? -y : y;
-}
 
 template <class T> EK_DEVICE void ek_step_input(const ek_tick *t, const ek_gpu_step *s) {
   ek_worker w = ek_worker_of(s);
