@@ -17,8 +17,7 @@ from edgekin.errors import ConfigError, EdgekinError
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 REMEDIES = {
     "tensorrt": ("On a Jetson install apt's python3-libnvinfer and make the venv with --system-site-packages, "
-                 "elsewhere run pip install tensorrt; or write the bundle without its plan, which is then built on the "
-                 "device: --no-plan"),
+                 "elsewhere run pip install tensorrt"),
     "tensorrt-rtx": "Run: pip install 'edgekin[rtx]'",
 }
 

@@ -154,7 +154,12 @@ def plan_maker(target: str, options: PlanOptions) -> PlanMaker:
         ConfigError: TensorRT is not installed, or cannot build what is asked.
         RuntimeFault: it builds on the GPU that a plan is for, and none is here.
     """
-    api = load(target)
+    try:
+        api = load(target)
+    except ConfigError as error:
+        if target == "tensorrt":
+            error.hint += "; or write the bundle without its plan, which is then built on the device: --no-plan"
+        raise
     try:
         device_here = gpu()
     except RuntimeFault as error:
