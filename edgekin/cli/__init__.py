@@ -18,6 +18,7 @@ COMMANDS = {
     "compile": "Quantize and compile a trained run into a bundle.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
+    "damages": "List what can happen to a simulated arm, and how it is written.",
     "watch": "Run the bundle in the real-time loop beside a real arm.",
     "compare": "Train every self-model on a robot and compare them.",
     "estimate": "Estimate a bundle's frame on a device that is not at hand.",

@@ -27,8 +27,11 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the loop.")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of the run.")
-@click.option("--damage", default="", metavar="KIND...@SECONDS",
-              help="bend:LINK:DEG, short:LINK:PERCENT, lost:LINK, seized:JOINT or encoder-bias:JOINT:DEG.")
+@click.option("--damage", "damages", multiple=True, metavar="KIND...@SECONDS",
+              help="bend:LINK:DEG, lost:LINK, camera-bump:DEG and others (edgekin damages lists them), or a name of "
+                   "--damage-file; several times, or joined by +.")
+@click.option("--damage-file", type=click.Path(path_type=Path), metavar="YAML",
+              help="Named damages (docs/damages.md).")
 @click.option("--camera-hz", type=float, default=0.0, help="Rate of the simulated camera.  [default: as --hz]")
 @click.option("--mode", type=click.Choice(["event", "timer"]), default="event", show_default=True,
               help="event: wake on a frame; timer: wake at every deadline.")
@@ -40,11 +43,11 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
 @result_options("edgekin.bench/1")
 def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_rate: float | None,
-            **options: Any) -> None:
+            damages: tuple[str, ...], damage_file: Path | None, **options: Any) -> None:
     """Run a BUNDLE (by default the latest) in the real-time loop beside a simulated arm.
 
     Another process moves the arm by PyBullet's dynamics and publishes joint angles and silhouettes through shared
-    memory. With --damage its body changes at the given second, which its controller does not know.
+    memory. With --damage something happens to it at the given second, which its controller does not know.
     """
     from rich.console import Console
 
@@ -52,9 +55,12 @@ def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_r
     from edgekin.bundle import latest_bundle
     from edgekin.errors import GateMissed
     from edgekin.output import check_output, write_json
+    from edgekin.robot.cases import read_cases, resolve
+    from edgekin.robot.events import joined
 
     check_output(json_path, force)
-    result = _run(BenchOptions(bundle or latest_bundle(), **options).validated())
+    damage = joined(resolve("+".join(damages), read_cases(damage_file) if damage_file is not None else {}))
+    result = _run(BenchOptions(bundle or latest_bundle(), damage=damage, **options).validated())
     if json_path is not None:
         write_json(json_path, result.to_json())
     _show(Console(soft_wrap=True), result)

@@ -38,7 +38,7 @@ class Timeline:
             return  # the clock of the live arm stands still before second 0
         self._time_s = np.concatenate([self._time_s, time_s])
         self._q = np.concatenate([self._q, q]) if len(self._q) else q.copy()
-        first = max(0, int(np.searchsorted(self._time_s, self._time_s[-1] - self._keep_s)) - 1)
+        first = max(0, int(np.searchsorted(self._time_s, time_s[0] - self._keep_s)) - 1)
         if first > len(self._time_s) // 2:
             self._time_s, self._q = self._time_s[first:], self._q[first:]
 
