@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.robot.events import Event
+from edgekin.robot.export import dynamics_urdf
 from edgekin.robot.spec import Float, RobotSpec
 from edgekin.sim.bullet import GRAVITY, Body, import_pybullet
 from edgekin.sim.faults import JointFaults
@@ -55,7 +56,10 @@ class SimulatedArm:
         self._bullet, self._client = pybullet, pybullet.connect(pybullet.DIRECT)
         pybullet.setTimeStep(self._seconds, physicsClientId=self._client)
         pybullet.setGravity(0, 0, GRAVITY, physicsClientId=self._client)
-        self._bodies = [Body(pybullet, self._client, stage) for stage in self._pictures.stages]
+        texts = [dynamics_urdf(stage) for stage in self._pictures.stages]  # the same: only what is seen changes
+        bodies = {text: Body(pybullet, self._client, stage) for text, stage in
+                  dict(zip(texts, self._pictures.stages, strict=True)).items()}
+        self._bodies = [bodies[text] for text in texts]
         self._body = self._bodies[0]
         self._body.place(self._target, velocity)
         self._state = ArmState(self._target, self._target)

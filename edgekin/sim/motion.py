@@ -18,8 +18,8 @@ PEAK_SPEED = 2.0
 
 
 def _flow(state: Float) -> Float:
-    x, y, z = state[:, 0], state[:, 1], state[:, 2]
-    return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z], axis=1)
+    x, y, z = state[..., 0], state[..., 1], state[..., 2]
+    return np.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z], axis=-1)
 
 
 class LorenzMotion:
@@ -44,16 +44,20 @@ class LorenzMotion:
         self._limits = limits
         #: attractor time units per second
         self.rate = float(peak_speed / (self._gain * np.where(self._axis == 0, X_SPEED, Z_SPEED)).max())
-        self._state, self._phase = state, 0.0
+        self._state, self._next, self._phase = state, lorenz_step(state, RK4_STEP), 0.0
         self._enter_interval()
 
+    def _cubic_between(self, states: Float) -> tuple[Float, Float, Float, Float]:
+        """Return the cubics (Hermite) of the joint targets between successive states (K + 1, P, 3), each (K, J), in
+        powers of the phase in [0, 1]."""
+        place = self._middle + self._gain * (states[:, self._pair, self._axis] - self._centre)
+        slope = RK4_STEP * self._gain * _flow(states)[:, self._pair, self._axis]
+        p0, p1, m0, m1 = place[:-1], place[1:], slope[:-1], slope[1:]
+        return p0, m0, 3 * (p1 - p0) - 2 * m0 - m1, 2 * (p0 - p1) + m0 + m1
+
     def _enter_interval(self) -> None:
-        """Fit the cubic (Hermite) of the joint targets over the next RK4 step, in powers of the phase in [0, 1]."""
-        self._next = lorenz_step(self._state, RK4_STEP)
-        p0, p1 = (self._middle + self._gain * (s[self._pair, self._axis] - self._centre) for s in
-                  (self._state, self._next))
-        m0, m1 = (RK4_STEP * self._gain * _flow(s)[self._pair, self._axis] for s in (self._state, self._next))
-        self._cubic = (p0, m0, 3 * (p1 - p0) - 2 * m0 - m1, 2 * (p0 - p1) + m0 + m1)
+        c0, c1, c2, c3 = self._cubic_between(np.stack([self._state, self._next]))
+        self._cubic = (c0[0], c1[0], c2[0], c3[0])
 
     def advance(self, seconds: float) -> tuple[Float, Float]:
         """Move on and return the target (J,) rad and its velocity (J,) rad/s.
@@ -62,7 +66,10 @@ class LorenzMotion:
         of calls gives the same path.
         """
         self._phase += seconds * self.rate / RK4_STEP
-        self._catch_up()
+        while self._phase >= 1.0:
+            self._state, self._phase = self._next, self._phase - 1.0
+            self._next = lorenz_step(self._state, RK4_STEP)
+            self._enter_interval()
         t, (c0, c1, c2, c3) = self._phase, self._cubic
         target = ((c3 * t + c2) * t + c1) * t + c0
         velocity = ((3 * t * c3 + 2 * c2) * t + c1) * (self.rate / RK4_STEP)
@@ -70,22 +77,14 @@ class LorenzMotion:
 
     def path(self, n: int, seconds: float) -> Float:
         """Return the next n targets (n, J) rad, `seconds` apart: what n calls of `advance` give, but faster."""
-        out, done = np.empty((n, len(self._limits))), 0
-        step = seconds * self.rate / RK4_STEP
-        while done < n:
-            # All targets that lie in this interval at once, and always the next one, wherever it lies.
-            count = int(np.clip((1.0 - self._phase) / step - 1e-9, 1, n - done))
-            phases = self._phase + step * np.arange(1, count + 1)
-            self._phase = float(phases[-1])
-            if count == 1:
-                self._catch_up()
-                phases[0] = self._phase
-            t, (c0, c1, c2, c3) = phases[:, None], self._cubic
-            out[done:done + count] = ((c3 * t + c2) * t + c1) * t + c0
-            done += count
-        return np.clip(out, self._limits[:, 0], self._limits[:, 1], out=out)
-
-    def _catch_up(self) -> None:
-        while self._phase >= 1.0:
-            self._state, self._phase = self._next, self._phase - 1.0
-            self._enter_interval()
+        phases = self._phase + seconds * self.rate / RK4_STEP * np.arange(1, n + 1)
+        interval = np.floor(phases).astype(np.int64)
+        states = [self._state, self._next]
+        for _ in range(interval[-1]):
+            states.append(lorenz_step(states[-1], RK4_STEP))
+        c0, c1, c2, c3 = (c[interval] for c in self._cubic_between(np.stack(states)))
+        t = (phases - interval)[:, None]
+        self._state, self._next, self._phase = states[-2], states[-1], float(t[-1, 0])
+        self._enter_interval()
+        targets: Float = ((c3 * t + c2) * t + c1) * t + c0
+        return np.clip(targets, self._limits[:, 0], self._limits[:, 1], out=targets)

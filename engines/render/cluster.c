@@ -3,9 +3,11 @@
 #include "scene.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define N_KEYS 6 /* centroid and normal */
+#define N_KEYS 6        /* centroid and normal */
+#define LARGE_SHARE 0.8 /* of the surface; fewer leave more to the small triangles, more have larger boxes */
 
 /* Twice the area times the unit normal. */
 static void cross_of(const float *t, float *normal) {
@@ -102,6 +104,39 @@ void ek_cluster_sort(float *triangles, int n) {
   }
   /* Opposite normals count as far apart as half the link is long. */
   split(triangles, n, 0.25f * extent);
+}
+
+static int descending(const void *left, const void *right) {
+  float l = *(const float *)left, r = *(const float *)right;
+  return (l < r) - (l > r);
+}
+
+int ek_cluster_large(float *triangles, int n, float *keys) {
+  float normal[3];
+  double sum = 0, covered = 0;
+  for (int t = 0; t < n; t++) {
+    cross_of(triangles + 9 * t, normal);
+    keys[t] = sqrtf(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]);
+    sum += keys[t];
+  }
+  qsort(keys, (size_t)n, sizeof *keys, descending);
+  int large = 0;
+  while (large < n && covered < LARGE_SHARE * sum)
+    covered += keys[large++];
+  large = (large + EK_RENDER_BLOCK - 1) / EK_RENDER_BLOCK * EK_RENDER_BLOCK;
+  if (large >= n)
+    return 0;
+  float least = keys[large - 1];
+  int front = 0;
+  for (int pass = 0; pass < 2; pass++) { /* those above first, then as many of the same size as still fit */
+    for (int t = front; t < n && front < large; t++) {
+      cross_of(triangles + 9 * t, normal);
+      float size = sqrtf(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2]);
+      if (pass ? size == least : size > least)
+        swap_triangles(triangles + 9 * t, triangles + 9 * front++);
+    }
+  }
+  return large;
 }
 
 void ek_cluster_bounds(ek_scene *scene, int block, const float *triangles, int n) {

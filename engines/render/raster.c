@@ -154,10 +154,11 @@ static int covered(const uint64_t *rows, int words, int c0, int c1, int r0, int 
   return 1;
 }
 
-static void fill_link(const ek_scene *scene, const ek_link_range *range, const ek_projection *p, int words) {
+/* Fills `count` triangles from first_triangle on. */
+static void fill_part(const ek_scene *scene, int first_triangle, int count, const ek_projection *p, int words) {
   ek_boxes boxes;
-  int end = (range->first + range->count) / EK_RENDER_BLOCK;
-  for (int first = range->first / EK_RENDER_BLOCK; first < end; first += EK_RENDER_BLOCK) {
+  int end = (first_triangle + count) / EK_RENDER_BLOCK;
+  for (int first = first_triangle / EK_RENDER_BLOCK; first < end; first += EK_RENDER_BLOCK) {
     int n = end - first < EK_RENDER_BLOCK ? end - first : EK_RENDER_BLOCK;
     ek_boxes_project(scene, first, n, p, &boxes);
     for (int i = 0; i < n; i++) {
@@ -210,14 +211,17 @@ int ek_render_mask(ek_scene *scene, const ek_camera *camera, int convention, con
     return status;
   int words = (camera->width + 63) / 64;
   memset(scene->rows, 0, sizeof(uint64_t) * (size_t)camera->height * (size_t)words);
-  for (int l = 0; l < scene->n_links; l++) {
-    ek_projection p;
-    if (scene->links[l].count == 0)
-      continue;
-    ek_projection_of(camera, convention, link_poses + 12 * l, &p);
-    p.cull =
-        convention == EK_CONVENTION_TINYRENDERER || (scene->links[l].closed && !touches_near(&scene->links[l], &p));
-    fill_link(scene, &scene->links[l], &p, words);
+  for (int small = 0; small < 2; small++) { /* most of the small triangles lie where the large ones have filled all */
+    for (int l = 0; l < scene->n_links; l++) {
+      const ek_link_range *range = &scene->links[l];
+      int first = range->first + (small ? range->large : 0), count = small ? range->count - range->large : range->large;
+      if (count == 0)
+        continue;
+      ek_projection p;
+      ek_projection_of(camera, convention, link_poses + 12 * l, &p);
+      p.cull = convention == EK_CONVENTION_TINYRENDERER || (range->closed && !touches_near(range, &p));
+      fill_part(scene, first, count, &p, words);
+    }
   }
   pack_rows(scene->rows, words, camera, mask_out);
   return EK_OK;

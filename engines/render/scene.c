@@ -76,7 +76,7 @@ static int check(const float *vertices, int n_vertices, const int32_t *triangles
 }
 
 static void fill_link(ek_scene *scene, int link, const float *vertices, const int32_t *triangles,
-                      const int32_t *link_of_triangle, int n_triangles, edge_t *edges, float *soup) {
+                      const int32_t *link_of_triangle, int n_triangles, edge_t *edges, float *soup, float *keys) {
   ek_link_range *range = &scene->links[link];
   int n_edges = 0, n = 0;
   for (int i = 0; i < 3; i++) {
@@ -100,7 +100,9 @@ static void fill_link(ek_scene *scene, int link, const float *vertices, const in
   }
   qsort(edges, (size_t)n_edges, sizeof *edges, compare_edges);
   range->closed = is_closed(edges, n_edges);
-  ek_cluster_sort(soup, n);
+  range->large = ek_cluster_large(soup, n, keys);
+  ek_cluster_sort(soup, range->large);
+  ek_cluster_sort(soup + 9 * range->large, n - range->large);
   for (int t = 0; t < range->count; t++) {
     /* Padding is a point of the link itself: it has no area and never brings the near plane into play. */
     const float *triangle = soup + 9 * (t < n ? t : n - 1);
@@ -154,7 +156,7 @@ ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *
     return NULL;
   ek_scene *scene = calloc(1, sizeof *scene);
   edge_t *edges = malloc(sizeof *edges * 3 * ((size_t)n_triangles + 1));
-  float *soup = malloc(sizeof *soup * 9 * ((size_t)n_triangles + 1));
+  float *soup = malloc(sizeof *soup * 10 * ((size_t)n_triangles + 1));
   if (scene)
     scene->n_links = n_links;
   *status = scene && edges && soup ? allocate(scene, link_of_triangle, n_triangles) : EK_E_MEMORY;
@@ -165,7 +167,8 @@ ek_scene *ek_scene_create(const float *vertices, int n_vertices, const int32_t *
     return NULL;
   }
   for (int l = 0; l < n_links; l++)
-    fill_link(scene, l, vertices, triangles, link_of_triangle, n_triangles, edges, soup);
+    fill_link(scene, l, vertices, triangles, link_of_triangle, n_triangles, edges, soup,
+              soup + 9 * (size_t)n_triangles);
   free(edges);
   free(soup);
   return scene;

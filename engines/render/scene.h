@@ -10,8 +10,9 @@
 
 /* A link's triangles are contiguous and padded to whole blocks with triangles of no area. */
 typedef struct {
-  int first, count;      /* in triangles, both multiples of EK_RENDER_BLOCK */
-  int closed;            /* every directed edge has its reverse: back faces cannot change the silhouette */
+  int first, count; /* in triangles, both multiples of EK_RENDER_BLOCK */
+  int large;        /* the first so many, a multiple of it too, cover most of the surface: drawn before all others */
+  int closed;       /* every directed edge has its reverse: back faces cannot change the silhouette */
   float low[3], high[3]; /* bounding box, m */
 } ek_link_range;
 
@@ -55,6 +56,9 @@ typedef struct {
   int c0[EK_RENDER_BLOCK], c1[EK_RENDER_BLOCK], r0[EK_RENDER_BLOCK], r1[EK_RENDER_BLOCK];
 } ek_boxes;
 
+/* Moves the largest triangles (9 floats each), which make up most of the surface, to the front; returns how many, a
+ * multiple of EK_RENDER_BLOCK, or 0. keys (n) is working memory. */
+int ek_cluster_large(float *triangles, int n, float *keys);
 /* Reorders triangles (9 floats each) so that every EK_RENDER_BLOCK in a row lie together and face alike. */
 void ek_cluster_sort(float *triangles, int n);
 /* Fills bounds[block] from the triangles of the block that have an area. */

@@ -48,6 +48,26 @@ static void pixel_centres_inside_are_set(void) {
   ek_scene_destroy(scene);
 }
 
+/* A square of 4 x 2 px has 8 pixels at its outline inside and 12 beside it. */
+static void noise_flips_outlines_or_anything(void) {
+  uint8_t clean[16] = {0, 0, 0, 0, 0, 0, 0x03, 0xc0, 0x03, 0xc0}, mask[32], again[16];
+  memcpy(mask, clean, 16);
+  CHECK(ek_mask_noise(mask, 1, 16, 8, 0, 0, 1, 0) == EK_OK && memcmp(mask, clean, 16) == 0);
+  CHECK(ek_mask_noise(mask, 1, 16, 8, 1, 0, 1, 0) == EK_OK);
+  for (int i = 0; i < 16; i++)
+    mask[i] ^= clean[i];
+  CHECK(count_bits(mask, 16) == 20 && mask[4] == 0x03 && mask[6] == 0x07 && mask[7] == 0xe0);
+  memcpy(mask, clean, 16);
+  CHECK(ek_mask_noise(mask, 1, 13, 8, 0, 1, 1, 0) == EK_OK); /* what lies beyond the width stays */
+  CHECK(mask[0] == 0xff && mask[1] == 0xf8 && mask[6] == 0xfc && mask[7] == 0x38);
+  memset(mask, 0, 32);
+  memset(again, 0, 16);
+  CHECK(ek_mask_noise(mask, 2, 16, 8, 0, 0.3, 9, 4) == EK_OK && ek_mask_noise(again, 1, 16, 8, 0, 0.3, 9, 5) == EK_OK);
+  CHECK(memcmp(mask + 16, again, 16) == 0 && memcmp(mask, again, 16) != 0); /* each mask has a stream of its own */
+  CHECK(ek_mask_noise(mask, 1, 16, 8, 1.5, 0, 1, 0) == EK_E_RANGE && ek_mask_noise(mask, 1, 0, 8, 0, 0, 1, 0) < 0);
+  CHECK(ek_mask_noise(NULL, 1, 16, 8, 0, 0, 1, 0) == EK_E_ARGUMENT && ek_mask_noise(mask, 1, 16, 8, NAN, 0, 1, 0) < 0);
+}
+
 static void tinyrenderer_samples_corners_and_shows_fronts_only(void) {
   ek_scene *scene = square();
   ek_camera camera = camera_of(16, 8);
@@ -155,6 +175,7 @@ static void a_joint_turns_its_link_about_its_axis(void) {
 int main(void) {
   pixel_centres_inside_are_set();
   tinyrenderer_samples_corners_and_shows_fronts_only();
+  noise_flips_outlines_or_anything();
   the_near_plane_cuts_what_reaches_behind_the_camera();
   mask_and_depth_cover_the_same_pixels();
   hostile_arguments_are_refused();

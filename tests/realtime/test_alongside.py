@@ -89,6 +89,21 @@ def test_a_seized_joint_stays_where_it_was_and_says_so(spec):
     np.testing.assert_array_equal(damaged.published_pos, damaged.true_pos)
 
 
+@pytest.mark.parametrize(("nuisance", "pictures", "alarm"), [
+    ("camera-bump:5", True, True), ("occlusion:10", True, False), ("latency:100", True, False), ("tool:10", True, True),
+    ("encoder-gain:2:10", False, True)])
+def test_the_same_events_happen_to_the_live_arm(spec, nuisance, pictures, alarm):
+    (healthy, changed), (before, after) = run_both(spec, nuisance)
+    np.testing.assert_allclose(changed.true_pos, healthy.true_pos, atol=1e-9)
+    assert (np.unpackbits(before ^ after).sum() > 0) == pictures
+    arm = SimulatedArm(spec, 2, events=parse_events(f"{nuisance}@0.002"))
+    arm.step()
+    assert not arm.changed
+    arm.step()
+    assert (arm.changed, arm.should_alarm) == (True, alarm)
+    arm.close()
+
+
 def test_healthy_trajectories_are_repeatable_and_independent(spec):
     first = healthy_trajectories(spec, 0.4, 25.0, seed=9, trajectories=3)
     again = healthy_trajectories(spec, 0.4, 25.0, seed=9, trajectories=3)
