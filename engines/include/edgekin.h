@@ -274,6 +274,34 @@ int ek_body_learn(ek_body *body, const float *q, const uint8_t *masks, int n, co
 /* travel (n_ellipsoids): lengths of the derivatives with respect to the outlines' centres, summed since last asked. */
 int ek_body_travel(ek_body *body, float *travel);
 
+/* The body model that an engine runs, which goes with the engine; NULL where it runs a network. */
+ek_body *ek_engine_body(ek_engine *engine);
+
+/* How a body may differ from its model. Turns of one link or camera act in the order of the list. */
+#define EK_DEVIATION_TURN 0         /* rad: the link and all beyond turn about an axis through the link's origin */
+#define EK_DEVIATION_STRETCH 1      /* share: the link grows along an axis, what hangs on it moves; one per link */
+#define EK_DEVIATION_CAMERA_TURN 2  /* rad: the world turns before the camera, about an axis of the camera's frame */
+#define EK_DEVIATION_CAMERA_SHIFT 3 /* m: the world shifts before the camera */
+#define EK_MAX_DEVIATIONS 64
+typedef struct {
+  int32_t kind, of; /* EK_DEVIATION_*; link (not the root), or view */
+  double axis[3];   /* unit, in the link's or the camera's frame */
+} ek_deviation;
+
+/* Declares n deviations, all of size 0, instead of those before; n = 0: none. Allocates. While there are some,
+ * ek_body_backward refuses with EK_E_ARGUMENT. */
+int ek_body_deviations(ek_body *body, const ek_deviation *list, int n);
+/* sizes (n) of the declared deviations from the next run on: magnitude below 3, of stretches below 0.9. */
+int ek_body_deviate(ek_body *body, const double *sizes);
+/* edge_px (n_links), 0 to 100, 0 at first: the slopes of ek_body_inform are those of outlines that fade over so many
+ * pixels at least. A sharp edge says nothing about motions beyond its own width. */
+int ek_body_soften(ek_body *body, const double *edge_px);
+/* What the last run and an observation say about the deviations, around their sizes: with p the run's probability, s
+ * that of the soft outlines, J = ds / d size and w = 1 / (s (1 - s) + floor) for every pixel, information (n, n) = J' w
+ * J and score (n) = J' w (mask - p). Pixels that answer to a link's motion with less than a hundredth of an edge's
+ * slope are left out. */
+int ek_body_inform(ek_body *body, const uint8_t *masks, double floor, double *information, double *score);
+
 /* ---- decoder training (engines/learn): the last layers of a compact decoder, their loss and its exact derivative
  * ------------------------------------------ */
 

@@ -22,3 +22,7 @@ int ek_plan_body(ek_engine *e, const ek_model *m, int isa) {
   e->info.parameters = ek_body_n_parameters(e->body);
   return ek_push(e, run_body, self);
 }
+
+ek_body *ek_engine_body(ek_engine *e) {
+  return e ? e->body : NULL;
+}

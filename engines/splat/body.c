@@ -1,5 +1,5 @@
 /* body.c - the public face of the body model: create, set, run, compare, differentiate. */
-#include "body.h"
+#include "deviate.h"
 
 #include <limits.h>
 #include <math.h>
@@ -118,6 +118,7 @@ ek_body *ek_body_create(const ek_body_layout *layout, int *status) {
 void ek_body_destroy(ek_body *b) {
   if (!b)
     return;
+  ek_deviator_free(b->deviator);
   free((void *)b->layout.joints), free((void *)b->layout.cameras), free((void *)b->layout.link_of_ellipsoid);
   void *owned[] = {b->packs, b->parameters, b->ellipsoids, b->corrected, b->motion, b->links,   b->cameras, b->lens,
                    b->seen,  b->outlines,   b->light,      b->empty,     b->pull,   b->touched, b->travel,  b->scratch};
@@ -152,6 +153,8 @@ int ek_body_set(ek_body *b, const float *parameters) {
   ek_body_pack(b);
   ek_body_correct(b);
   set_empty(b);
+  if (b->deviator)
+    ek_deviator_reset(b);
   return EK_OK;
 }
 
@@ -162,7 +165,7 @@ int ek_body_run(ek_body *b, const float *q) {
   if (status)
     return status;
   ek_body_pose(b, q);
-  ek_body_outline(b);
+  ek_body_outline(b, NULL);
   ek_body_draw(b);
   return EK_OK;
 }
@@ -223,7 +226,7 @@ static void background_back(const ek_body *b, float *dparameters) {
 }
 
 int ek_body_backward(ek_body *b, float *dparameters, float *dq) {
-  if (!b || (!dparameters && !dq))
+  if (!b || b->deviator || (!dparameters && !dq))
     return EK_E_ARGUMENT;
   size_t links = (size_t)b->layout.n_links, views = (size_t)b->layout.n_views, n = (size_t)b->layout.n_ellipsoids;
   memset(b->scratch, 0, (links + views * links + views) * (sizeof(ek_pose) + sizeof *b->lens));

@@ -64,6 +64,8 @@ typedef struct {
   int width, height;
 } ek_lens;
 
+typedef struct ek_deviator ek_deviator; /* deviate.h */
+
 struct ek_body {
   ek_body_layout layout; /* its pointers are copies of its own */
   int width, height, stride;
@@ -88,6 +90,7 @@ struct ek_body {
   double odds, softplus; /* log-odds of a pixel that nothing touches; log(1 + e^odds) */
   float *travel;         /* (n_ellipsoids) how hard the pictures pulled, summed */
   void *scratch;         /* gradients of poses */
+  ek_deviator *deviator; /* NULL: the body is as its model */
 };
 
 typedef struct {
@@ -107,7 +110,8 @@ void ek_body_pose_back(const ek_body *body, ek_body_gradient *g, float *dparamet
 
 /* outlines.c */
 void ek_body_pack(ek_body *body);
-void ek_body_outline(ek_body *body);
+/* edge_px (n_links): outlines fade over so much at least; NULL: as they are. */
+void ek_body_outline(ek_body *body, const float *edge_px);
 
 /* project.c */
 void ek_body_unpack(ek_body *body);

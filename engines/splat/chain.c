@@ -1,5 +1,5 @@
 /* chain.c - poses of the links with their corrections, and the derivatives of everything that a pose depends on. */
-#include "body.h"
+#include "deviate.h"
 
 #include <math.h>
 #include <string.h>
@@ -90,14 +90,28 @@ void ek_body_pose(ek_body *b, const float *q) {
   memcpy(b->links[0], l->base, sizeof(ek_pose));
   for (int j = 0; j < l->n_joints; j++) {
     const ek_joint *joint = &l->joints[j];
-    ek_pose local;
+    ek_pose place, local;
     ek_joint_motion(joint, joint->coordinate < 0 ? joint->rest : q[joint->coordinate], b->motion[j]);
-    ek_pose_compose(b->corrected[j], b->motion[j], local);
+    memcpy(place, b->corrected[j], sizeof place);
+    if (b->deviator)
+      ek_deviate_place(b, j, place);
+    ek_pose_compose(place, b->motion[j], local);
     ek_pose_compose(b->links[joint->parent], local, b->links[joint->child]);
+    if (b->deviator)
+      ek_deviate_link(b, joint->child);
   }
-  for (int v = 0; v < l->n_views; v++)
-    for (int i = 0; i < l->n_links; i++)
-      ek_pose_compose(b->cameras[v], b->links[i], b->seen[v * l->n_links + i]);
+  for (int v = 0; v < l->n_views; v++) {
+    const ek_deviator *d = b->deviator;
+    if (d)
+      ek_deviate_camera(b, v);
+    for (int i = 0; i < l->n_links; i++) {
+      ek_pose drawn;
+      memcpy(drawn, b->links[i], sizeof drawn);
+      if (d)
+        ek_pose_compose(b->links[i], d->shape[i], drawn);
+      ek_pose_compose(d ? d->cameras[v] : b->cameras[v], drawn, b->seen[v * l->n_links + i]);
+    }
+  }
 }
 
 /* d/dq of the motion R(q): R [a]x for a revolute joint, the axis itself for a prismatic one. */

@@ -1,7 +1,7 @@
 /* isas.h - the text ISA_TEXT once for every instruction set, with ISA(name) naming and ISA_TARGET choosing it: vectors
  * of the compiler in one text, and the same bits from all (no contraction, and division and root round correctly
  * everywhere). It is text and not inlined code because gcc splits wide vectors by the target of the function that it
- * first sees them in. ISA_OF picks one of the functions. */
+ * first sees them in. ISA_OF picks one of the functions; ISA_BITS makes bits of what comparisons yield. */
 #ifndef EK_SPLAT_ISAS_H
 #define EK_SPLAT_ISAS_H
 
@@ -31,12 +31,16 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 #define ISA_ROOT(from, to)                                                                                             \
   for (int root = 0; root < 8; root++)                                                                                 \
   (to)[root] = sqrtf((from)[root])
+#define ISA_BITS(from, to)                                                                                             \
+  for (int lane = (to) = 0; lane < 8; lane++)                                                                          \
+  (to) |= (int)((from)[lane] & 1) << lane
 #include ISA_TEXT
 #undef ISA_TARGET
 #undef ISA
 #undef ISA_MIN
 #undef ISA_MAX
 #undef ISA_ROOT
+#undef ISA_BITS
 
 #if defined(__x86_64__)
 #define ISA_TARGET __attribute__((target("avx2")))
@@ -44,10 +48,12 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 #define ISA_MIN(a, b) __builtin_ia32_minps256(a, b)
 #define ISA_MAX(a, b) __builtin_ia32_maxps256(a, b)
 #define ISA_ROOT(from, to) (to) = __builtin_ia32_sqrtps256(from)
+#define ISA_BITS(from, to) (to) = __builtin_ia32_movmskps256((v8f)(from))
 #include ISA_TEXT
 #undef ISA_TARGET
 #undef ISA
 #undef ISA_MIN
 #undef ISA_MAX
 #undef ISA_ROOT
+#undef ISA_BITS
 #endif

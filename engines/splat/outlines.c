@@ -41,7 +41,7 @@ void ek_body_pack(ek_body *b) {
   b->n_packs = n;
 }
 
-void ek_body_outline(ek_body *b) {
+void ek_body_outline(ek_body *b, const float *edge_px) {
   for (int view = 0; view < b->layout.n_views; view++) {
     const double *lens = b->lens[view];
     const ek_lens l = {(float)lens[0],
@@ -58,7 +58,8 @@ void ek_body_outline(ek_body *b) {
       float seen[12];
       for (int k = 0; k < 12; k++)
         seen[k] = (float)pose[k];
-      ISA_OF(b, outline8)(p, seen, &l, b->outlines + (int64_t)view * b->layout.n_ellipsoids);
+      ISA_OF(b, outline8)
+      (p, seen, &l, edge_px ? edge_px[p->link] : 0, b->outlines + (int64_t)view * b->layout.n_ellipsoids);
     }
   }
 }

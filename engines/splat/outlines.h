@@ -12,7 +12,8 @@ ISA_TARGET static inline void ISA(whole)(const v8f *middle, const v8f *reach, in
 }
 
 /* Half axes and centre in the camera's frame, then the outline as outlines.c derives it. */
-ISA_TARGET static void ISA(outline8)(const ek_pack *pack, const float *pose, const ek_lens *lens, ek_outline *out) {
+ISA_TARGET static void ISA(outline8)(const ek_pack *pack, const float *pose, const ek_lens *lens, float edge_px,
+                                     ek_outline *out) {
   v8f zero = {0}, centre[3], axes[9], rise, reach, x[3], m[9], a[3], b[3];
   memcpy(centre, pack->centre, sizeof centre);
   memcpy(axes, pack->axes, sizeof axes);
@@ -43,6 +44,13 @@ ISA_TARGET static void ISA(outline8)(const ek_pack *pack, const float *pose, con
   v8f cxx = hxx * (fx * fx), cyy = hyy * (fy * fy), u = (mx - px) * fx + lens->cx, v = (my - py) * fy + lens->cy;
   det = det * inverse * inverse * (both * both) + ((cxx + cyy) * low + low * low);
   cxx = cxx + low, cyy = cyy + low;
+  if (edge_px > 0) {
+    v8f narrow = det / (cxx + cyy); /* between half and all of the smaller half axis' square */
+    ISA_ROOT(narrow, narrow);
+    narrow = narrow * (0.5f / edge_px);
+    rise = ISA_MIN(rise, narrow);
+    reach = 0.5f / rise;
+  }
   v8f scale = rise / det, grow = reach + 1.0f, wide = grow * cxx, high = grow * cyy;
   v8i left, right, top, bottom;
   ISA_ROOT(wide, wide);

@@ -1,4 +1,5 @@
 /* raster.h - the light that the ellipsoids leave, and what pulls at them. Text of isas.h; see raster.c. */
+#include "span.h"
 
 /* An outline in every lane. Fetched once: to the compiler, a pixel that is written could be an outline's number. */
 typedef struct {
@@ -28,15 +29,6 @@ ISA_TARGET static inline void ISA(fade8)(const ISA(column) * at, const v8f *dy, 
   v8f zero = {0}, one = zero + 1.0f, f = *dy * (*dy * *c + at->slope) + at->along;
   f = ISA_MAX(f, zero);
   *fade = ISA_MIN(f, one);
-}
-
-/* The pixels of a row that an outline reaches. */
-ISA_TARGET static inline ek_reach ISA(span)(const ek_outline *o, float dy, int width) {
-  float slope = o->b2 / (2 * o->a), left = 1 - o->inner - (o->c - slope * o->b2 / 2) * (dy * dy);
-  float half = sqrtf(left > 0 ? left / o->a : 0), middle = o->u - slope * dy;
-  float first = ceilf(middle - half), last = floorf(middle + half);
-  first = first > 0 ? first : 0, last = last < (float)(width - 1) ? last : (float)(width - 1);
-  return first <= last ? (ek_reach){(int16_t)first, (int16_t)last} : (ek_reach){INT16_MAX, -1};
 }
 
 ISA_TARGET static inline void ISA(draw8)(const ISA(shape) * s, const ISA(column) * at, const v8f *dy, float *light) {
