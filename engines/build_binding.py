@@ -15,7 +15,7 @@ def declarations(header: str) -> str:
 
 def sources() -> list[str]:
     """Return the C files of the engine library, relative to the project root as setuptools wants them."""
-    folders = ("core", "native", "render", "splat", "learn", "cuda")
+    folders = ("core", "native", "render", "splat", "inspect", "learn", "cuda")
     return [f"engines/{path.relative_to(ENGINES)}" for f in folders for path in sorted((ENGINES / f).glob("*.c"))]
 
 

@@ -72,11 +72,11 @@ static int allocate(ek_body *b) {
   b->light = calloc(pixels, sizeof(float)), b->empty = calloc(pixels, sizeof(float));
   b->pull = calloc(pixels, sizeof(float)), b->touched = calloc(views * (size_t)b->height, sizeof *b->touched);
   b->packs = calloc(most_packs(l), sizeof *b->packs);
-  b->travel = calloc(n, sizeof(float));
+  b->travel = calloc(n, sizeof(float)), b->hidden = calloc(links, 1);
   b->scratch = calloc(links + views * links + views, sizeof(ek_pose) + sizeof *b->lens);
   return l->joints && l->cameras && l->link_of_ellipsoid && b->parameters && b->ellipsoids && b->corrected &&
                  b->motion && b->links && b->cameras && b->lens && b->seen && b->outlines && b->light && b->empty &&
-                 b->pull && b->touched && b->packs && b->travel && b->scratch
+                 b->pull && b->touched && b->packs && b->travel && b->hidden && b->scratch
              ? EK_OK
              : EK_E_MEMORY;
 }
@@ -120,8 +120,9 @@ void ek_body_destroy(ek_body *b) {
     return;
   ek_deviator_free(b->deviator);
   free((void *)b->layout.joints), free((void *)b->layout.cameras), free((void *)b->layout.link_of_ellipsoid);
-  void *owned[] = {b->packs, b->parameters, b->ellipsoids, b->corrected, b->motion, b->links,   b->cameras, b->lens,
-                   b->seen,  b->outlines,   b->light,      b->empty,     b->pull,   b->touched, b->travel,  b->scratch};
+  void *owned[] = {b->packs,   b->parameters, b->ellipsoids, b->corrected, b->motion, b->links,
+                   b->cameras, b->lens,       b->seen,       b->outlines,  b->light,  b->empty,
+                   b->pull,    b->touched,    b->travel,     b->scratch,   b->hidden};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
     free(owned[i]);
   free(b);
@@ -167,6 +168,18 @@ int ek_body_run(ek_body *b, const float *q) {
   ek_body_pose(b, q);
   ek_body_outline(b, NULL);
   ek_body_draw(b);
+  return EK_OK;
+}
+
+int ek_body_hide(ek_body *b, int link) {
+  if (!b || link >= b->layout.n_links)
+    return EK_E_ARGUMENT;
+  memset(b->hidden, 0, (size_t)b->layout.n_links);
+  if (link < 0)
+    return EK_OK;
+  b->hidden[link] = 1;
+  for (int j = 0; j < b->layout.n_joints; j++) /* in tree order */
+    b->hidden[b->layout.joints[j].child] |= b->hidden[b->layout.joints[j].parent];
   return EK_OK;
 }
 

@@ -90,6 +90,7 @@ struct ek_body {
   double odds, softplus; /* log-odds of a pixel that nothing touches; log(1 + e^odds) */
   float *travel;         /* (n_ellipsoids) how hard the pictures pulled, summed */
   void *scratch;         /* gradients of poses */
+  uint8_t *hidden;       /* (n_links) not drawn */
   ek_deviator *deviator; /* NULL: the body is as its model */
 };
 

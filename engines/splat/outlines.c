@@ -56,6 +56,12 @@ void ek_body_outline(ek_body *b, const float *edge_px) {
       const ek_pack *p = &b->packs[i];
       const double *pose = b->seen[view * b->layout.n_links + p->link];
       float seen[12];
+      if (b->hidden[p->link]) {
+        for (int k = 0; k < p->n; k++)
+          b->outlines[view * b->layout.n_ellipsoids + p->of[k]].top = 1,
+                                                      b->outlines[view * b->layout.n_ellipsoids + p->of[k]].bottom = 0;
+        continue;
+      }
       for (int k = 0; k < 12; k++)
         seen[k] = (float)pose[k];
       ISA_OF(b, outline8)

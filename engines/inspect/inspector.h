@@ -1,0 +1,89 @@
+/* inspector.h - how an inspector looks inside. One picture goes through: fit (fit.c: Gauss-Newton on the deviations) ->
+ * evidence (evidence.c: means over pictures of a pose, sums over poses, generalised likelihood ratios) -> senses
+ * (senses.c: what joints and commands say by themselves) -> verdict (decide.c). */
+#ifndef EK_INSPECT_INSPECTOR_H
+#define EK_INSPECT_INSPECTOR_H
+
+#include "edgekin.h"
+
+/* Means over the last 1, 4, 16, 64 pictures of a pose: a change shows in one where it is large, in many where not. */
+#define EK_LEVELS 4
+/* Poses that are remembered. */
+#define EK_CELLS 32
+/* Frames over which tracking errors are averaged. */
+#define EK_TRACKED 8
+/* Picks a hypothesis beside those of the list: pictures that lag. */
+#define EK_LAG(config) ((config)->n_hypotheses)
+
+/* What is known about the deviations of one hypothesis: information (lower triangle), score, and half the misfit that
+ * deviations take away at all. */
+typedef struct {
+  double a[6], b[3], cap;
+} ek_block;
+
+/* A mean of information and score over up to `window` pictures. */
+typedef struct {
+  double *a, *b, gain, velocity[EK_MAX_JOINTS];
+  int n, window;
+} ek_mean;
+
+struct ek_inspector {
+  ek_inspector_config config; /* its pointers are copies of its own */
+  void *tables;
+  ek_body *body;
+  int mask_bytes, n;
+  double *healthy;                        /* (n) sizes of the body that is held to be healthy */
+  double *sizes;                          /* (n) of the fit */
+  double *a, *b;                          /* information and score of the last picture, around healthy */
+  double *work, *inverse, *trial, *scale; /* (n, n) twice, (n) twice */
+  ek_mean levels[EK_LEVELS];
+  int round;                   /* which of the longer means is evaluated next */
+  float anchor[EK_MAX_JOINTS]; /* pose of the cell */
+  int in_cell;                 /* pictures of it */
+  ek_block *cells;             /* (EK_CELLS, hypotheses + 1) sums from a cell until the present one */
+  int n_cells, next_cell;
+  ek_block *current;         /* (EK_LEVELS, hypotheses + 1) */
+  double *evidence;          /* (EK_LEVELS, hypotheses + 1) */
+  ek_block *best;            /* (hypotheses + 1) the sums behind the highest evidence of each */
+  double *leading;           /* (hypotheses + 1) that evidence */
+  double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
+  double misfit, fitted, z, lost_z, unexplained;
+  int waited, lost_run, lost_link, dirty; /* dirty: frames since which something unexplained was seen, counted down */
+  uint64_t mask_hash;
+  int seen, same_masks, same_joints, tracked; /* frames in a row */
+  float still[EK_MAX_JOINTS];                 /* joints when the picture was first seen */
+  float last_q[EK_MAX_JOINTS], last_command[EK_MAX_JOINTS];
+  float still_command[EK_MAX_JOINTS];                               /* commands when the joint angles were first read */
+  double velocity[EK_MAX_JOINTS];                                   /* rad a frame */
+  double offset[EK_MAX_JOINTS];                                     /* mean of measured - commanded */
+  int off_command;                                                  /* a joint is not where it was sent */
+  int off[EK_MAX_JOINTS];                                           /* frames since which it is too large */
+  double command_then[EK_MAX_JOINTS], measured_then[EK_MAX_JOINTS]; /* when that began */
+  ek_finding finding;
+};
+
+/* fit.c */
+/* Fits the deviations to a picture; fills a, b, misfit, fitted. */
+int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks);
+/* Squared error where a link and all beyond are missing. */
+int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit);
+/* How many standard deviations a misfit lies above that of healthy pictures of such a pose. */
+double ek_misfit_z(const ek_inspector *s, const float *q, double misfit);
+
+/* evidence.c */
+void ek_evidence_reset(ek_inspector *s);
+void ek_evidence_add(ek_inspector *s, const float *q);
+/* Estimate and standard deviation from the best sums of a hypothesis. */
+void ek_estimate(const ek_inspector *s, int hypothesis, double size[3], double spread[3]);
+
+/* senses.c */
+void ek_senses_reset(ek_inspector *s);
+/* 1: a picture like the last one, which says nothing new. */
+int ek_senses_picture(ek_inspector *s, const float *q, const uint8_t *masks);
+void ek_senses_joints(ek_inspector *s, const float *q, const float *commanded);
+
+/* decide.c */
+void ek_raise(ek_inspector *s, int kind, int sign);
+int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks);
+
+#endif
