@@ -32,7 +32,7 @@ def _below(spec: RobotSpec, link: int) -> set[int]:
     return found
 
 
-def _direction(spec: RobotSpec, joint: Joint) -> Float:
+def link_direction(spec: RobotSpec, joint: Joint) -> Float:
     """Unit vector (3,) along the link behind a joint, in the link's frame: to the next joint, or to its geometry."""
     for child in (j for j in spec.joints if j.parent == joint.child):
         if np.linalg.norm(child.origin[:3, 3]) > 1e-4:
@@ -44,7 +44,7 @@ def _direction(spec: RobotSpec, joint: Joint) -> Float:
 
 
 def _bend(spec: RobotSpec, joint: Joint, degrees: float) -> Float:
-    axis, along = joint.axis, _direction(spec, joint)
+    axis, along = joint.axis, link_direction(spec, joint)
     if abs(axis @ along) > NEARLY_PARALLEL:
         helper = np.eye(3)[np.argmin(np.abs(along))]
         axis = np.cross(along, helper)
@@ -53,12 +53,12 @@ def _bend(spec: RobotSpec, joint: Joint, degrees: float) -> Float:
 
 
 def _twist(spec: RobotSpec, joint: Joint, degrees: float) -> Float:
-    return pose(rotation=axis_angle(_direction(spec, joint), np.radians(degrees)))
+    return pose(rotation=axis_angle(link_direction(spec, joint), np.radians(degrees)))
 
 
 def _shorten(spec: RobotSpec, joint: Joint, percent: float) -> Float:
     """I - s d d^T: scales by 1 - s along the link's direction d and leaves the rest."""
-    along = _direction(spec, joint)
+    along = link_direction(spec, joint)
     return pose(rotation=np.eye(3) - percent / 100 * np.outer(along, along))
 
 
@@ -145,7 +145,7 @@ def _last_link(spec: RobotSpec) -> Joint:
 def _carry(spec: RobotSpec, centimetres: float) -> RobotSpec:
     """A box on the last link, from its far end outwards, as long as asked for."""
     joint, length = _last_link(spec), centimetres / 100
-    link, along = spec.links[joint.child], _direction(spec, joint)
+    link, along = spec.links[joint.child], link_direction(spec, joint)
     far = float((link.vertices @ along).max()) if len(link.vertices) else 0.0
     across = np.cross(along, np.eye(3)[np.argmin(np.abs(along))])
     across = across / np.linalg.norm(across)

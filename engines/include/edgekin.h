@@ -345,7 +345,8 @@ typedef struct {
   double noise_bias, noise_frame; /* of squared residuals, in units of their weights */
   double floor;                   /* see ek_body_inform */
   const float *centroids;         /* (n_regions, n_joints) rad */
-  const float *misfit, *misfit_spread; /* (n_regions) squared error of a healthy picture and its standard deviation */
+  const float *misfit, *misfit_spread; /* (n_regions) squared error of a healthy picture, its standard deviation */
+  const float *scale;                  /* (n_regions) factor of bias and frame there */
   double lag_prior;                    /* standard deviation of what pictures may lag, frames */
   double handicap[4];                  /* nats taken off what the last 1, 4, 16, 64 pictures say */
   double cell_rad;                     /* poses closer than this in every joint are one */

@@ -10,8 +10,30 @@
 /* Frames after something unexplained in which a missing link must show for so many frames to be believed: things that
  * pass before the robot hide links, too. */
 enum { WARY = 120, PROOF = 30 };
-/* A missing link explains a picture better than any deviation by this many standard deviations of the misfit. */
-#define CLEARER 1.0
+/* Frames of the means that tell what is only missing. */
+#define RECENT 8
+/* A missing link is free of numbers to fit: it may explain a picture so many standard deviations of the misfit less
+ * well than deviations do. */
+#define SIMPLER 1.0
+/* Vision and encoder mean the same offset where they differ by less than this share of it. */
+#define AGREES 0.5
+/* What is only missing in the picture may be dark or hidden: a body that has moved shows elsewhere, too. Missing only:
+ * pixels that are on have less than this share of the misfit beyond that of healthy pictures, of which they have half.
+ */
+#define ELSEWHERE 0.15
+/* Times the patience, after which what leads is believed. */
+#define PATIENT 5
+/* Share of its evidence by which a hypothesis must lead, too: what steps of a fit leave is not exact, the less so the
+ * larger the change. Over one of another class more. */
+#define LEAD 0.03
+#define LEAD_APART 0.15
+/* A hypothesis by itself may explain a picture so many standard deviations of the misfit less well than all deviations
+ * together must. */
+#define ALONE 1.5
+/* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations. */
+#define WORSE 2.5
+/* What a lost link leaves of the misfit that it explains. */
+#define LEFT 0.12
 
 void ek_raise(ek_inspector *s, int kind, int sign) {
   if (s->finding.alarm)
@@ -56,25 +78,26 @@ static void find_leader(ek_inspector *s) {
 static int find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
   const ek_inspector_config *c = &s->config;
   int best = -1;
-  double least = s->z - CLEARER;
+  double least = s->z + SIMPLER;
   for (int h = 0; h < c->n_hypotheses && !*status; h++) {
     const ek_deviation *about = &c->deviations[c->hypotheses[h].index[0]];
     double misfit;
     if (about->kind != EK_DEVIATION_TURN || (h && c->hypotheses[h - 1].part == c->hypotheses[h].part))
       continue;
     *status = ek_misfit_without(s, q, masks, about->of, &misfit);
-    double z = ek_misfit_z(s, q, misfit);
+    double z = ek_misfit_z(s, misfit);
     if (!*status && z < least && s->misfit > misfit)
       least = z, best = about->of;
   }
   s->lost_z = least;
-  return least < c->explained ? best : -1;
+  double beyond = ek_misfit_z(s, s->misfit);
+  return least < fmax(c->explained, LEFT * beyond) ? best : -1;
 }
 
 static void judge_lost(ek_inspector *s, int link) {
   s->lost_run = link >= 0 && link == s->lost_link ? s->lost_run + 1 : link >= 0;
   s->lost_link = link;
-  int sure = !s->dirty && s->lost_z < s->config.found;
+  int sure = !s->dirty && s->lost_z < fmax(s->config.found, LEFT * ek_misfit_z(s, s->misfit));
   if (!s->lost_run || s->lost_run < (sure ? 1 : PROOF))
     return;
   if (!s->finding.alarm)
@@ -82,39 +105,94 @@ static void judge_lost(ek_inspector *s, int link) {
   ek_raise(s, EK_CLASS_BODY, EK_SIGN_LOST);
 }
 
-static void judge_deviation(ek_inspector *s) {
+/* The joint that is off its command as the leading hypothesis has it: then its encoder is wrong, not the body; or -1.
+ */
+static int misread(const ek_inspector *s) {
   const ek_inspector_config *c = &s->config;
+  const ek_finding *f = &s->finding;
+  if (f->hypothesis == EK_LAG(c))
+    return -1;
+  for (int j = 0; j < c->n_joints; j++)
+    if (s->off[j] && c->own_axis[j] == c->hypotheses[f->hypothesis].index[0] &&
+        fabs(f->size[0] + s->offset[j]) < AGREES * fabs(s->offset[j]))
+      return j;
+  return -1;
+}
+
+/* Whether the leader leads the evidence by enough. */
+static int leads(const ek_inspector *s, int apart) {
+  const ek_finding *f = &s->finding;
+  return f->evidence - f->against >= fmax(s->config.rival, (apart ? LEAD_APART : LEAD) * f->evidence);
+}
+
+/* Whether the leading hypothesis makes the picture by itself and, where the rival is of another class, leads it or
+ * makes it better. Pictures that lag can be made by a deviation, too: that only the sums over poses tell. */
+static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int apart, int *status) {
+  const ek_finding *f = &s->finding;
+  double alone, other, spread = (double)s->config.misfit_spread[s->region];
+  *status = ek_fit_alone(s, q, masks, f->hypothesis, &alone);
+  if (*status || ek_misfit_z(s, alone) > s->config.explained + ALONE)
+    return 0;
+  if (!apart || leads(s, apart))
+    return 1;
+  if (f->rival == EK_LAG(&s->config))
+    return 0;
+  *status = ek_fit_alone(s, q, masks, f->rival, &other);
+  return !*status && other - alone > WORSE * spread;
+}
+
+/* The class is what an alarm says at once; which part it is may stay undecided, and is told by more poses. */
+static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks) {
   ek_finding *f = &s->finding;
-  if (f->evidence < c->threshold) {
+  int status = EK_OK, patience = s->config.patience_frames;
+  int apart = f->rival >= 0 && class_of(s, f->hypothesis) != class_of(s, f->rival);
+  f->undecided = !leads(s, apart);
+  if (f->alarm)
+    return status;
+  if (f->evidence < s->config.threshold) {
     s->waited = 0;
-    return;
+    return status;
   }
-  int clear = f->evidence - f->against >= c->rival;
   s->waited++;
-  if (s->off_command && s->waited < c->patience_frames)
-    return; /* senses.c will tell whether an encoder or a joint fails */
-  if (f->alarm || (!clear && s->waited < c->patience_frames))
-    return;
-  f->undecided = !clear;
-  ek_raise(s, class_of(s, f->hypothesis), f->hypothesis == EK_LAG(c) ? EK_SIGN_LAG : EK_SIGN_DEVIATION);
+  if (s->off_command) { /* senses.c will tell whether an encoder or a joint fails, once it moves */
+    int joint = s->waited >= patience ? misread(s) : -1;
+    if (joint >= 0)
+      f->joint = joint, ek_raise(s, EK_CLASS_ENCODER, EK_SIGN_OFFSET);
+    return status;
+  }
+  if (s->missing && (s->dirty || s->missing < PROOF))
+    return status;
+  int sure = confirmed(s, q, masks, apart, &status);
+  if (!status && (sure || s->waited >= PATIENT * patience))
+    ek_raise(s, class_of(s, f->hypothesis), f->hypothesis == EK_LAG(&s->config) ? EK_SIGN_LAG : EK_SIGN_DEVIATION);
+  return status;
+}
+
+static void judge_missing(ek_inspector *s) {
+  double healthy = (double)s->config.misfit[s->region];
+  s->beyond += (s->misfit - healthy - s->beyond) / RECENT;
+  s->shown += (s->missed - healthy / 2 - s->shown) / RECENT;
+  s->missing = s->shown < ELSEWHERE * s->beyond ? s->missing + 1 : 0;
 }
 
 int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
   const ek_inspector_config *c = &s->config;
   int status = EK_OK, link = -1;
-  double modelled = ek_misfit_z(s, q, s->misfit);
-  s->z = ek_misfit_z(s, q, s->fitted);
+  double modelled = ek_misfit_z(s, s->misfit);
+  s->z = ek_misfit_z(s, s->fitted);
   find_leader(s);
+  judge_missing(s);
   if (modelled > c->explained)
     link = find_lost(s, q, masks, &status);
   judge_lost(s, link);
   int explained = s->z <= c->explained;
   s->dirty = explained || link >= 0 ? s->dirty - (s->dirty > 0) : WARY;
-  s->unexplained = fmax(0, s->unexplained + fmin(s->z, 2 * c->unexplained) - c->unexplained);
+  double z = link >= 0 ? fmin(s->z, s->lost_z) : s->z;
+  s->unexplained = fmax(0, s->unexplained + fmin(z, 2 * c->unexplained) - c->unexplained);
   if (link < 0 && s->unexplained > c->unexplained_sum)
     ek_raise(s, EK_CLASS_APPEARANCE, EK_SIGN_UNEXPLAINED);
-  if (explained && link < 0)
-    judge_deviation(s);
+  if (explained && link < 0 && !status)
+    status = judge_deviation(s, q, masks);
   s->finding.misfit = s->misfit, s->finding.fitted = s->fitted, s->finding.misfit_z = s->z;
   return status;
 }

@@ -45,7 +45,7 @@ static int whiten(ek_inspector *s, const ek_mean *m, double *noise) {
   double *scale = s->scale, *score = s->trial;
   *noise = c->noise_bias + c->noise_frame / m->n;
   for (int i = 0; i < n; i++)
-    scale[i] = sqrt(c->bias[i] * c->bias[i] + c->frame[i] * c->frame[i] / m->n);
+    scale[i] = (double)c->scale[s->region] * sqrt(c->bias[i] * c->bias[i] + c->frame[i] * c->frame[i] / m->n);
   for (int i = 0; i < n; i++)
     for (int k = 0; k <= i; k++)
       s->work[i * n + k] = m->a[i * n + k] * scale[i] * scale[k] + (i == k ? *noise : 0);

@@ -9,10 +9,10 @@
 #include "gauss.h"
 
 /* Steps a picture, and while it is not explained; longest step (rad or share); farthest that a fit goes. */
-enum { STEPS = 2, MORE_STEPS = 8 };
+enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 #define LONGEST 0.15
 #define FARTHEST 0.8
-/* A step that made the picture worse is tried once more at this length. */
+/* A step that made the picture worse is tried again at this length. */
 #define SHORTER 0.3
 
 static int misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes, double *misfit) {
@@ -25,28 +25,33 @@ static int misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, cons
   return status;
 }
 
-/* The step of Gauss and Newton from sizes, towards the healthy body where the picture says nothing. */
-static int step_from(ek_inspector *s, const double *sizes, double *out) {
-  int n = s->n;
+/* The step of Gauss and Newton from sizes, towards the healthy body where the picture says nothing; only deviations of
+ * `free`, or all where that is NULL. 0: there is none. */
+static int step_from(ek_inspector *s, const ek_hypothesis *free) {
+  int n = free ? free->n : s->n;
+  double step[EK_MAX_DEVIATIONS];
   for (int i = 0; i < n; i++) {
-    double pull = 1 / (s->config.prior[i] * s->config.prior[i]);
-    memcpy(s->work + i * n, s->a + i * n, sizeof(double) * (size_t)n);
-    s->work[i * n + i] += pull;
-    out[i] = s->b[i] - pull * (sizes[i] - s->healthy[i]);
+    int at = free ? free->index[i] : i;
+    double pull = 1 / (s->config.prior[at] * s->config.prior[at]);
+    for (int k = 0; k < n; k++)
+      s->work[i * n + k] = s->a[at * s->n + (free ? free->index[k] : k)] + (i == k ? pull : 0);
+    step[i] = s->b[at] - pull * (s->sizes[at] - s->healthy[at]);
   }
   if (!ek_factor(s->work, n))
     return 0;
-  ek_solve(s->work, n, out);
+  ek_solve(s->work, n, step);
+  memcpy(s->trial, s->sizes, sizeof(double) * (size_t)s->n);
   for (int i = 0; i < n; i++) {
-    double step = fmin(fmax(out[i], -LONGEST), LONGEST);
-    out[i] = fmin(fmax(sizes[i] + step, -FARTHEST), FARTHEST);
+    int at = free ? free->index[i] : i;
+    double bounded = fmin(fmax(step[i], -LONGEST), LONGEST);
+    s->trial[at] = fmin(fmax(s->sizes[at] + bounded, -FARTHEST), FARTHEST);
   }
   return 1;
 }
 
 /* Takes the step where it makes the picture better; 0: it stays. */
 static int advance(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
-  for (int attempt = 0; attempt < 2; attempt++) {
+  for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     double misfit;
     *status = misfit_of(s, q, masks, s->trial, &misfit);
     if (*status)
@@ -62,29 +67,95 @@ static int advance(ek_inspector *s, const float *q, const uint8_t *masks, int *s
   return 0;
 }
 
-int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
-  int n = s->n, status = misfit_of(s, q, masks, s->healthy, &s->misfit);
-  s->fitted = s->misfit;
-  if (!status && memcmp(s->sizes, s->healthy, sizeof(double) * (size_t)n)) {
-    status = misfit_of(s, q, masks, s->sizes, &s->fitted);
-    if (!status && s->fitted >= s->misfit) { /* what the last pictures had does not explain this one: begin anew */
-      memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)n);
-      status = misfit_of(s, q, masks, s->sizes, &s->fitted);
-    }
-  }
+/* Steps from sizes, of which the body is the last run. */
+static int descend(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *free) {
+  int n = s->n, status = EK_OK;
   for (int i = 0; i < MORE_STEPS && !status; i++) {
-    if (i >= STEPS && ek_misfit_z(s, q, s->fitted) <= s->config.explained)
+    if (i >= STEPS && ek_misfit_z(s, s->fitted) <= s->config.explained)
       break;
     status = ek_body_inform(s->body, masks, s->config.floor, s->a, s->b);
     if (status)
       break;
-    int going = step_from(s, s->sizes, s->trial);
+    int going = step_from(s, free);
     for (int row = 0; row < n; row++) /* the score around the healthy body */
       for (int k = 0; k < n; k++)
         s->b[row] += s->a[row * n + k] * (s->sizes[k] - s->healthy[k]);
     if (!going || !advance(s, q, masks, &status))
       break;
   }
+  return status;
+}
+
+static int begin_healthy(ek_inspector *s, const float *q, const uint8_t *masks) {
+  memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
+  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+}
+
+/* All deviations at once can end where a single one, further away, would explain the picture: another of them is tried
+ * with every such picture, first with edges that are felt from far. */
+static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
+  double before = s->fitted, kept[EK_MAX_DEVIATIONS];
+  memcpy(kept, s->sizes, sizeof(double) * (size_t)s->n);
+  const ek_hypothesis *free = &s->config.hypotheses[s->probed];
+  s->probed = (s->probed + 1) % s->config.n_hypotheses;
+  int status = begin_healthy(s, q, masks);
+  if (!status)
+    status = ek_body_soften(s->body, s->wide_px);
+  if (!status)
+    status = descend(s, q, masks, free);
+  ek_body_soften(s->body, s->config.edge_px);
+  if (!status)
+    status = descend(s, q, masks, free);
+  if (status || s->fitted < before)
+    return status;
+  memcpy(s->sizes, kept, sizeof(double) * (size_t)s->n);
+  status = misfit_of(s, q, masks, s->sizes, &s->fitted);
+  return status ? status : descend(s, q, masks, NULL);
+}
+
+int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
+  int status = misfit_of(s, q, masks, s->healthy, &s->misfit);
+  s->fitted = s->misfit;
+  if (!status)
+    s->missed = ek_body_missed(s->body, masks);
+  if (!status && memcmp(s->sizes, s->healthy, sizeof(double) * (size_t)s->n)) {
+    status = misfit_of(s, q, masks, s->sizes, &s->fitted);
+    if (!status && s->fitted >= s->misfit) /* what the last pictures had does not explain this one */
+      status = begin_healthy(s, q, masks);
+  }
+  if (!status)
+    status = descend(s, q, masks, NULL);
+  if (!status && ek_misfit_z(s, s->fitted) > s->config.explained)
+    status = probe(s, q, masks);
+  return status;
+}
+
+/* What the leading sums say of one hypothesis, on top of the healthy body. */
+static void set_alone(ek_inspector *s, int hypothesis) {
+  const ek_inspector_config *c = &s->config;
+  double size[3], spread[3];
+  memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
+  ek_estimate(s, hypothesis, size, spread);
+  if (hypothesis == EK_LAG(c)) {
+    for (int j = 0; j < c->n_joints; j++)
+      if (c->own_axis[j] >= 0)
+        s->sizes[c->own_axis[j]] -= fmin(fmax(size[0] * s->velocity[j], -FARTHEST), FARTHEST);
+    return;
+  }
+  const ek_hypothesis *free = &c->hypotheses[hypothesis];
+  for (int i = 0; i < free->n; i++)
+    s->sizes[free->index[i]] += fmin(fmax(size[i], -FARTHEST), FARTHEST);
+}
+
+int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit) {
+  double kept[EK_MAX_DEVIATIONS], fitted = s->fitted;
+  memcpy(kept, s->sizes, sizeof(double) * (size_t)s->n);
+  set_alone(s, hypothesis);
+  int status = misfit_of(s, q, masks, s->sizes, &s->fitted);
+  if (!status && hypothesis != EK_LAG(&s->config))
+    status = descend(s, q, masks, &s->config.hypotheses[hypothesis]);
+  *misfit = s->fitted, s->fitted = fitted;
+  memcpy(s->sizes, kept, sizeof(double) * (size_t)s->n);
   return status;
 }
 
@@ -96,7 +167,7 @@ int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int
   return status;
 }
 
-double ek_misfit_z(const ek_inspector *s, const float *q, double misfit) {
+int ek_region(const ek_inspector *s, const float *q) {
   const ek_inspector_config *c = &s->config;
   int best = 0;
   double nearest = INFINITY;
@@ -109,5 +180,9 @@ double ek_misfit_z(const ek_inspector *s, const float *q, double misfit) {
     if (distance < nearest)
       nearest = distance, best = r;
   }
-  return (misfit - (double)c->misfit[best]) / (double)c->misfit_spread[best];
+  return best;
+}
+
+double ek_misfit_z(const ek_inspector *s, double misfit) {
+  return (misfit - (double)s->config.misfit[s->region]) / (double)s->config.misfit_spread[s->region];
 }

@@ -9,6 +9,9 @@
 #include "../core/status.h"
 #include "../splat/body.h"
 
+/* Times the width of edges: where a fit begins that has to go far. */
+#define WIDER 5.0
+
 static int positive(const double *values, int n) {
   for (int i = 0; i < n; i++)
     if (!(values[i] > 0 && values[i] < 1e9))
@@ -27,7 +30,7 @@ static int sizes_valid(const ek_body *b, const ek_inspector_config *c) {
   return b && c && c->n_deviations >= 1 && c->n_deviations <= EK_MAX_DEVIATIONS && c->n_hypotheses >= 1 &&
          c->n_hypotheses <= EK_MAX_HYPOTHESES && c->n_links == b->layout.n_links && c->n_joints == b->layout.n_q &&
          c->n_regions >= 1 && c->n_regions <= 65536 && c->deviations && c->hypotheses && c->edge_px && c->prior &&
-         c->mean && c->bias && c->frame && c->own_axis && c->centroids && c->misfit && c->misfit_spread;
+         c->mean && c->bias && c->frame && c->own_axis && c->centroids && c->misfit && c->misfit_spread && c->scale;
 }
 
 static int config_valid(const ek_body *b, const ek_inspector_config *c) {
@@ -50,7 +53,7 @@ static int config_valid(const ek_body *b, const ek_inspector_config *c) {
   for (int j = 0; j < c->n_joints && ok; j++)
     ok = c->own_axis[j] >= -1 && c->own_axis[j] < n;
   for (int r = 0; r < c->n_regions && ok; r++)
-    ok = isfinite(c->misfit[r]) && c->misfit_spread[r] > 0;
+    ok = isfinite(c->misfit[r]) && c->misfit_spread[r] > 0 && c->scale[r] > 0;
   for (int i = 0; i < c->n_regions * c->n_joints && ok; i++)
     ok = isfinite(c->centroids[i]);
   return ok;
@@ -86,6 +89,8 @@ static void lay_out(ek_inspector *s, const ek_inspector_config *from, arena *a) 
   c->centroids = take_copy(a, from->centroids, f * regions * joints);
   c->misfit = take_copy(a, from->misfit, f * regions);
   c->misfit_spread = take_copy(a, from->misfit_spread, f * regions);
+  c->scale = take_copy(a, from->scale, f * regions);
+  s->wide_px = take(a, d * (size_t)from->n_links);
   s->healthy = take(a, d * n), s->sizes = take(a, d * n);
   s->a = take(a, d * n * n), s->b = take(a, d * n);
   s->work = take(a, d * n * n), s->inverse = take(a, d * n * n);
@@ -124,6 +129,8 @@ ek_inspector *ek_inspector_create(ek_body *body, const ek_inspector_config *conf
   lay_out(s, config, &all);
   s->tables = all.base, s->body = body, s->n = config->n_deviations;
   s->mask_bytes = body->layout.n_views * body->height * ((body->width + 7) / 8);
+  for (int i = 0; i < config->n_links; i++)
+    s->wide_px[i] = fmin(WIDER * config->edge_px[i], 100);
   ek_inspector_reset(s);
   return s;
 }
@@ -142,8 +149,8 @@ void ek_inspector_reset(ek_inspector *s) {
   memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
   ek_evidence_reset(s);
   ek_senses_reset(s);
-  s->unexplained = s->z = 0;
-  s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
+  s->unexplained = s->z = s->beyond = s->shown = 0;
+  s->probed = s->missing = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
   memset(&s->finding, 0, sizeof s->finding);
   s->finding.hypothesis = s->finding.rival = s->finding.link = s->finding.joint = -1;
 }
@@ -161,6 +168,7 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
   int repeated = ek_senses_picture(s, q, masks);
   ek_senses_joints(s, q, commanded);
   if (!repeated) {
+    s->region = ek_region(s, q);
     status = ek_fit(s, q, masks);
     if (!status) {
       ek_evidence_add(s, q);

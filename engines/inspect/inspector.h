@@ -31,7 +31,8 @@ struct ek_inspector {
   ek_inspector_config config; /* its pointers are copies of its own */
   void *tables;
   ek_body *body;
-  int mask_bytes, n;
+  int mask_bytes, n, region;
+  double *wide_px;                        /* (n_links) edges that are felt from far */
   double *healthy;                        /* (n) sizes of the body that is held to be healthy */
   double *sizes;                          /* (n) of the fit */
   double *a, *b;                          /* information and score of the last picture, around healthy */
@@ -48,6 +49,10 @@ struct ek_inspector {
   double *leading;           /* (hypotheses + 1) that evidence */
   double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
   double misfit, fitted, z, lost_z, unexplained;
+  double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
+  double missed;                          /* of the misfit as modelled, what pixels have that are on */
+  int probed;                             /* the hypothesis that is tried next by itself */
+  int missing;                            /* frames in a row in which something was only missing */
   int waited, lost_run, lost_link, dirty; /* dirty: frames since which something unexplained was seen, counted down */
   uint64_t mask_hash;
   int seen, same_masks, same_joints, tracked; /* frames in a row */
@@ -65,10 +70,14 @@ struct ek_inspector {
 /* fit.c */
 /* Fits the deviations to a picture; fills a, b, misfit, fitted. */
 int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks);
+/* Squared error where one hypothesis alone is fitted, from its estimate. a and b are lost. */
+int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit);
 /* Squared error where a link and all beyond are missing. */
 int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit);
-/* How many standard deviations a misfit lies above that of healthy pictures of such a pose. */
-double ek_misfit_z(const ek_inspector *s, const float *q, double misfit);
+/* The region of poses that one is in. */
+int ek_region(const ek_inspector *s, const float *q);
+/* How many standard deviations a misfit lies above that of healthy pictures of the region. */
+double ek_misfit_z(const ek_inspector *s, double misfit);
 
 /* evidence.c */
 void ek_evidence_reset(ek_inspector *s);

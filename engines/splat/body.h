@@ -129,6 +129,8 @@ void ek_body_gather(const ek_body *body, int view, int ellipsoid, ek_moments *mo
 void ek_body_log_odds(const ek_body *body, int64_t row, float *log_odds);
 /* Negative log-likelihood and squared error of the masks, summed. */
 void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);
+/* Squared error of the pixels that are on. */
+double ek_body_missed(const ek_body *body, const uint8_t *masks);
 /* Fills pull where a gradient can go. */
 void ek_body_differ(ek_body *body, const uint8_t *masks, double nll, double squared);
 

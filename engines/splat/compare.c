@@ -67,6 +67,18 @@ void ek_body_measure(const ek_body *b, const uint8_t *masks, double *nll, double
   *squared += on * (1 - empty) * (1 - empty) + (pixels - on) * empty * empty;
 }
 
+double ek_body_missed(const ek_body *b, const uint8_t *masks) {
+  double sum = 0;
+  for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++)
+    for (int byte = 0; byte < (b->width + 7) / 8; byte++, masks++)
+      for (unsigned bits = *masks; bits; bits &= bits - 1) {
+        int x = 8 * byte + 7 - __builtin_ctz(bits);
+        double light = x < b->width ? (double)b->light[row * b->stride + x] : 0;
+        sum += light * light;
+      }
+  return sum;
+}
+
 void ek_body_differ(ek_body *b, const uint8_t *masks, double nll, double squared) {
   for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
     line l = line_of(b, masks, row);

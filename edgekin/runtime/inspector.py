@@ -1,0 +1,329 @@
+"""The inspector of the C library: which deviations of the body it looks for, and what it finds. Numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgekin._ek import ffi, lib
+from edgekin.errors import BundleError, RuntimeFault
+from edgekin.runtime.engine import Engine
+from edgekin.runtime.status import check
+
+Float = NDArray[np.float64]
+SCHEMA = "edgekin.inspection/1"
+AGAIN = "Calibrate it again: edgekin calibrate-detector"
+
+#: In the order of EK_DEVIATION_*, EK_CLASS_* (the names of edgekin.robot.catalogue) and EK_SIGN_*.
+TURN, STRETCH, CAMERA_TURN, CAMERA_SHIFT = range(4)
+CLASSES = ("", "body damage", "encoder fault", "camera moved", "occlusion/appearance", "sensor fault")
+SIGNS = ("deviation", "lost", "unexplained", "lag", "frozen", "stale", "offset", "stuck")
+BODY, CAMERA = CLASSES.index("body damage"), CLASSES.index("camera moved")
+#: Cosine between a turn's axis and the link's direction from which it is a twist.
+TWIST = 0.9
+LEVELS = 4  # of handicap: means over the last 1, 4, 16, 64 pictures
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One number by which a body may differ from its model; see ek_deviation."""
+
+    kind: int  # TURN, STRETCH, CAMERA_TURN or CAMERA_SHIFT
+    of: int  # link or view
+    axis: tuple[float, ...]  # (3) unit; in the link's or the camera's frame
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Up to three deviations that are free together."""
+
+    what: str  # bend, twist, short, camera-bump: kinds of edgekin.robot.catalogue
+    part: str  # name of the link, or of the camera
+    deviations: tuple[int, ...]
+    kind: int  # BODY or CAMERA
+    number: int  # hypotheses of the same number are no rivals
+
+
+@dataclass(frozen=True)
+class InspectorConfig:
+    """The fields of `ek_inspector_config`, with n deviations, L links, J joints and R pose regions."""
+
+    deviations: tuple[Deviation, ...]
+    hypotheses: tuple[Hypothesis, ...]
+    joints: tuple[str, ...]  # names
+    links: tuple[str, ...]
+    own_axis: NDArray[np.int32]  # (J,) the deviation about a joint's own axis, or -1
+    edge_px: Float  # (L,)
+    prior: Float  # (n,) rad or share
+    mean: Float  # (n,)
+    bias: Float  # (n,)
+    frame: Float  # (n,)
+    centroids: NDArray[np.float32]  # (R, J) rad
+    misfit: NDArray[np.float32]  # (R,) pixels
+    misfit_spread: NDArray[np.float32]  # (R,) pixels
+    scale: NDArray[np.float32]  # (R,)
+    handicap: Float  # (LEVELS,) nats
+    tracking_rad: Float  # (J,)
+    threshold: float  # nats
+    unexplained_sum: float
+    camera_hz: float
+    noise_bias: float = 0.5
+    noise_frame: float = 0.5
+    floor: float = 0.1
+    lag_prior: float = 6.0  # frames
+    cell_rad: float = 0.15
+    found: float = 1.0  # standard deviations of the misfit, as are the next two
+    explained: float = 3.5
+    unexplained: float = 5.0
+    rival: float = 3.0  # nats
+    patience_frames: int = 60
+    stuck_rad: float = 0.035
+    frozen_frames: int = 20
+    stale_frames: int = 20
+    frozen_rad: float = 0.15
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of inspection.json, less its record of the calibration."""
+        def plain(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                return value.tolist()
+            return [vars(v) for v in value] if isinstance(value, tuple) and hasattr(value[0], "kind") else value
+
+        return {"schema": SCHEMA, **{f.name: plain(getattr(self, f.name)) for f in fields(self)}}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> InspectorConfig:
+        """Read inspection.json.
+
+        Raises:
+            BundleError: a field is missing or malformed.
+        """
+        kinds = {"own_axis": np.int32, "centroids": np.float32, "misfit": np.float32, "misfit_spread": np.float32,
+                 "scale": np.float32, "edge_px": np.float64, "prior": np.float64, "mean": np.float64,
+                 "bias": np.float64, "frame": np.float64, "handicap": np.float64, "tracking_rad": np.float64}
+        try:
+            values = {f.name: content[f.name] for f in fields(cls)}
+            values |= {name: np.asarray(values[name], dtype) for name, dtype in kinds.items()}
+            values["deviations"] = tuple(Deviation(d["kind"], d["of"], tuple(d["axis"])) for d in values["deviations"])
+            values["hypotheses"] = tuple(Hypothesis(**{**h, "deviations": tuple(h["deviations"])})
+                                         for h in values["hypotheses"])
+            values |= {name: tuple(values[name]) for name in ("joints", "links")}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the inspector's settings cannot be read: {type(error).__name__} {error}",
+                              AGAIN) from error
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an inspector holds to be true after a picture; the alarm is latched."""
+
+    alarm: str  # one of CLASSES; "" while there is none
+    sign: str  # of SIGNS: what the alarm was raised for
+    alarm_frame: int  # 1 for the first picture
+    frames: int
+    what: str  # the leading hypothesis, e.g. "bend"; "lag" where pictures are late; "" where nothing is known
+    part: str  # its link or camera; of the signs lost, offset and stuck: the link or joint
+    rival: str  # the part of the best other hypothesis
+    undecided: bool  # the alarm could not tell part from rival
+    evidence: float  # nats
+    against: float  # nats, of the rival
+    size: float  # degrees, percent (short) or frames (lag); of offset and stuck degrees of measured - commanded
+    low: float  # 95% interval of size
+    high: float
+    sizes: tuple[float, ...]  # of the leading hypothesis' deviations, rad or share
+    misfit_z: float
+    offset_rad: tuple[float, ...]  # (J,) measured - commanded
+    drift_rad: tuple[float, ...]  # (J,) of encoders, as pictures of many poses have it
+    drift_spread_rad: tuple[float, ...]  # (J,) standard deviation
+
+
+def _raw_config(c: InspectorConfig) -> tuple[Any, list[Any]]:
+    """Return an ek_inspector_config and what keeps its arrays alive."""
+    raw = ffi.new("ek_inspector_config *")
+    raw.n_deviations, raw.n_hypotheses = len(c.deviations), len(c.hypotheses)
+    raw.n_links, raw.n_joints, raw.n_regions = len(c.links), len(c.joints), len(c.centroids)
+    held = [ffi.new("ek_deviation[]", [vars(d) for d in c.deviations]), ffi.new("ek_hypothesis[]", [
+        {"n": len(h.deviations), "index": list(h.deviations), "kind": h.kind, "part": h.number} for h in c.hypotheses])]
+    raw.deviations, raw.hypotheses = held
+    for name, of in (("edge_px", "double[]"), ("prior", "double[]"), ("mean", "double[]"), ("bias", "double[]"),
+                     ("frame", "double[]"), ("own_axis", "int32_t[]"), ("centroids", "float[]"), ("misfit", "float[]"),
+                     ("misfit_spread", "float[]"), ("scale", "float[]")):
+        held.append(ffi.from_buffer(of, np.ascontiguousarray(getattr(c, name))))
+        setattr(raw, name, held[-1])
+    for name in ("noise_bias", "noise_frame", "floor", "lag_prior", "cell_rad", "found", "explained", "unexplained",
+                 "unexplained_sum", "threshold", "rival", "patience_frames", "stuck_rad", "frozen_frames",
+                 "stale_frames", "frozen_rad"):
+        setattr(raw, name, getattr(c, name))
+    raw.handicap[0:LEVELS] = c.handicap.tolist()
+    raw.tracking_rad[0:raw.n_joints] = c.tracking_rad.tolist()
+    return raw, held
+
+
+class Inspector:
+    """Looks at pictures for how the body differs from its model. For one thread at a time.
+
+    Args:
+        engine: of a body model; the inspector borrows it, and its predictions with it.
+        config: as calibrated.
+
+    Raises:
+        RuntimeFault: the engine runs no body model.
+        BundleError: the settings do not fit the body.
+    """
+
+    def __init__(self, engine: Engine, config: InspectorConfig) -> None:
+        body = lib.ek_engine_body(engine.handle)
+        if body == ffi.NULL:
+            raise RuntimeFault("the engine runs a decoder, which has no links that could deviate",
+                               "Open the bundle's body model")
+        self.config, self._engine = config, engine
+        raw, held = _raw_config(config)
+        status = ffi.new("int *")
+        handle = lib.ek_inspector_create(body, raw, status)
+        del held  # copied
+        if handle == ffi.NULL:
+            raise BundleError("the inspector's settings do not fit the body model, or are out of range", AGAIN)
+        self._handle: Any = handle
+        self._raw = ffi.new("ek_finding *")
+        self._mask_shape = (engine.info.n_views, engine.info.height, (engine.info.width + 7) // 8)
+
+    def close(self) -> None:
+        """Give the body back to the engine, which must still be open; twice does no harm."""
+        if self._handle != ffi.NULL:
+            lib.ek_inspector_destroy(self._handle)
+            self._handle = ffi.NULL
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def handle(self) -> Any:
+        """The C object."""
+        if self._handle == ffi.NULL:
+            raise RuntimeFault("the inspector is closed", "Make it again")
+        return self._handle
+
+    def _angles(self, values: ArrayLike) -> Any:
+        angles = np.ascontiguousarray(values, dtype=np.float32)
+        if angles.shape != (len(self.config.joints),):
+            raise RuntimeFault(f"joint angles have the shape {angles.shape}, expected ({len(self.config.joints)},)")
+        return ffi.from_buffer("float[]", angles)
+
+    def judge(self, q: ArrayLike, masks: NDArray[np.uint8], commanded: ArrayLike | None = None) -> int:
+        """Judge a fresh picture, and return the alarm's index in CLASSES, 0 while there is none.
+
+        Args:
+            q: (J,) rad, measured.
+            masks: (V, H, row_bytes) as numpy.packbits makes them.
+            commanded: (J,) rad, where known.
+
+        Raises:
+            RuntimeFault: a wrong shape, a NaN, or an angle beyond 10^4 rad.
+        """
+        if masks.shape != self._mask_shape or masks.dtype != np.uint8:
+            raise RuntimeFault(f"masks are {masks.dtype} {masks.shape}, expected uint8 {self._mask_shape}")
+        sent = ffi.NULL if commanded is None else self._angles(commanded)
+        check(lib.ek_inspector_update(self.handle, self._angles(q), sent,
+                                      ffi.from_buffer("uint8_t[]", np.ascontiguousarray(masks)), self._raw),
+              "the inspector cannot judge this frame")
+        return int(self._raw.alarm)
+
+    def update(self, q: ArrayLike, masks: NDArray[np.uint8], commanded: ArrayLike | None = None) -> Finding:
+        """Judge a fresh picture; arguments and errors as `judge`."""
+        self.judge(q, masks, commanded)
+        return self.finding
+
+    @property
+    def evidence(self) -> float:
+        """Nats of the leading hypothesis after the last picture."""
+        return float(self._raw.evidence)
+
+    @property
+    def fitted(self) -> float:
+        """Squared error of the last picture with the deviations fitted, summed over pixels."""
+        return float(self._raw.fitted)
+
+    @property
+    def misfit_z(self) -> float:
+        """Of the last picture with the deviations fitted, standard deviations."""
+        return float(self._raw.misfit_z)
+
+    @property
+    def finding(self) -> Finding:
+        """What the last picture left."""
+        raw, c = self._raw, self.config
+        sign = SIGNS[raw.sign] if raw.alarm else ""
+        what, part, size, spread, sizes = self._leading(raw)
+        if sign == "lost":
+            what, part, size, spread = "lost", c.links[raw.link], 0.0, 0.0
+        elif sign in ("offset", "stuck"):
+            what, part, size = sign, c.joints[raw.joint], float(np.degrees(raw.offset_rad[raw.joint]))
+            spread = float(np.degrees(c.tracking_rad[raw.joint])) / 3
+        elif sign in ("unexplained", "frozen", "stale"):
+            what, part, size, spread = sign, "", 0.0, 0.0
+        rival = c.hypotheses[raw.rival].part if 0 <= raw.rival < len(c.hypotheses) else ""
+        n = len(c.joints)
+        return Finding(CLASSES[raw.alarm], sign, raw.alarm_frame, raw.frames, what, part, rival, bool(raw.undecided),
+                       raw.evidence, raw.against, size, size - 1.96 * spread, size + 1.96 * spread, sizes,
+                       raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
+                       tuple(raw.drift_spread_rad[0:n]))
+
+    def _leading(self, raw: Any) -> tuple[str, str, float, float, tuple[float, ...]]:
+        c = self.config
+        if not 0 <= raw.hypothesis < len(c.hypotheses):
+            lag = raw.hypothesis == len(c.hypotheses)
+            return ("lag" if lag else "", "", raw.size[0], raw.spread[0], ())
+        about = c.hypotheses[raw.hypothesis]
+        sizes = np.array(list(raw.size[0:len(about.deviations)]))
+        length = float(np.linalg.norm(sizes))
+        along = sizes / length if length > 0 else np.full(len(sizes), 1 / np.sqrt(len(sizes)))
+        spread = float(np.sqrt(np.sum(np.square(along * np.array(list(raw.spread[0:len(sizes)]))))))
+        if about.what == "short":
+            return (about.what, about.part, -100 * float(sizes[0]), 100 * spread, tuple(sizes.tolist()))
+        return (self._bend_or_twist(about, sizes), about.part, float(np.degrees(length)), float(np.degrees(spread)),
+                tuple(sizes.tolist()))
+
+    def _bend_or_twist(self, about: Hypothesis, sizes: Float) -> str:
+        """A turn about the link's own direction is a twist."""
+        along = [d.axis for d in self.config.deviations if d.kind == STRETCH
+                 and d.of == self.config.deviations[about.deviations[0]].of]
+        if about.what != "bend" or not along:
+            return about.what
+        turn = sizes @ np.array([self.config.deviations[i].axis for i in about.deviations])
+        return "twist" if abs(turn @ np.array(along[0])) > TWIST * np.linalg.norm(turn) else "bend"
+
+    def look(self) -> tuple[Float, Float, Float]:
+        """Return information (n, n) and score (n,) of the last picture around the healthy body, and the fit (n,)."""
+        n = len(self.config.deviations)
+        out = np.empty((n, n)), np.empty(n), np.empty(n)
+        check(lib.ek_inspector_look(self.handle, *(ffi.from_buffer("double[]", a) for a in out)), "nothing was seen")
+        return out
+
+    def reset(self) -> None:
+        """Forget all evidence and the alarm."""
+        lib.ek_inspector_reset(self.handle)
+
+    def accept(self, sizes: ArrayLike | None) -> None:
+        """Hold a deviated body to be healthy from now on, or the model again (None).
+
+        Args:
+            sizes: (n,) rad or share.
+
+        Raises:
+            RuntimeFault: a wrong number, or sizes out of range.
+        """
+        if sizes is None:
+            check(lib.ek_inspector_accept(self.handle, ffi.NULL), "the model is refused")
+            return
+        values = np.ascontiguousarray(sizes, dtype=np.float64)
+        if values.shape != (len(self.config.deviations),):
+            raise RuntimeFault(f"{values.size} sizes of deviations, expected {len(self.config.deviations)}")
+        check(lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values)), "these sizes are refused")
