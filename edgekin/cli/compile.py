@@ -152,11 +152,22 @@ def _show(result: CompileResult) -> None:
         _show_plan(console, result.plan.sidecar)
     if result.target == "cuda":
         _show_kernels(console, result.bundle)
+    if result.detector is not None:
+        _show_detector(console, result.detector)
     if result.chosen:
         console.print(result.chosen, highlight=False)
     if result.note:
         console.print(result.note, style="" if result.precision == result.asked else "bold red", markup=False)
     console.print(f"bundle: {result.bundle}", highlight=False)
+
+
+def _show_detector(console: Console, calibration: Mapping[str, Any]) -> None:
+    """What scored the healthy frames, and what that stands for."""
+    held, note = calibration["held_against"], calibration["note"]
+    stands = (f" in place of {held['engine']}, from which it differs by {held['apart']:.2g} of the residuals' spread "
+              f"({held['frames']} frames)") if held else ""
+    console.print(f"detector: {calibration['frames']:,} healthy frames scored by {calibration['engine']}{stands}"
+                  f"{'; ' + note if note else ''}", highlight=False, markup=False)
 
 
 def _show_kernels(console: Console, bundle: Path) -> None:

@@ -22,6 +22,16 @@ from edgekin.quantization.profile import Calibration
 from edgekin.quantization.qgraph import QuantGraph, forward_int8, quantize_graph
 
 
+def weights_of(graph: Graph, calibration: Calibration | None = None) -> bytes:
+    """Return the weight file of a decoder: FP32, or INT8 at the calibrated scales.
+
+    Raises:
+        ConfigError: the graph is beyond what the engines accept.
+    """
+    whole = merged(graph)
+    return write_weights(whole if calibration is None else quantize_graph(whole, calibration.scales))
+
+
 def predict(blob: bytes, joint_pos: Float) -> Logits:
     """Return the logits (N, V, H, W) that the native engine gives for (N, J) joint angles in rad."""
     from edgekin.runtime.engine import Engine
@@ -97,7 +107,7 @@ class NativeTarget:
             tolerance = np.float64(1e-4 * max(1.0, float(np.abs(logits).max())))
             return known_answers_bytes(poses, logits=logits, tolerance=np.asarray(tolerance))
 
-        blob, onnx = write_weights(merged(graph)), export_onnx(graph)
+        blob, onnx = weights_of(graph), export_onnx(graph)
         return Product("fp32", {WEIGHTS: blob, ONNX: onnx}, WEIGHTS, partial(predict, blob), answers,
                        partial(open_frame, blob), {ONNX: partial(run_onnx, onnx)}, _depth(graph, blob))
 

@@ -173,8 +173,7 @@ class _Compiler:
             self.out(chosen[0].precision), self.target.name, config.precision, chosen[0].precision,
             chosen[0].weight_bytes, reference[0].weight_bytes, chosen[1], reference[1], body, latency, calibration,
             note, revision(), config.seed, rival if rival is not reference else None, chosen[0].plan, self.chosen)
-        self.publish(chosen[0], result)
-        return result
+        return replace(result, detector=self.publish(chosen[0], result))
 
     def out(self, precision: str) -> Path:
         """The bundle's folder."""
@@ -323,9 +322,9 @@ class _Compiler:
         latencies = interleaved(frames, self.test.joint_pos[:n], self.test.packed[:n])
         return dict(zip(products, latencies, strict=True))
 
-    def publish(self, product: Product, result: CompileResult) -> None:
-        """Write the whole bundle beside its place, then move it there."""
-        run, config = self.run, self.config
+    def publish(self, product: Product, result: CompileResult) -> dict[str, Any] | None:
+        """Write the whole bundle beside its place, then move it there; return how its detector was calibrated."""
+        run, config, healthy = self.run, self.config, None
         poses = self.poses[np.linspace(0, len(self.poses) - 1, KNOWN_ANSWERS_COUNT).astype(int)]
         with new_bundle(result.bundle, config.force) as bundle:
             bundle.files(product.files)
@@ -339,6 +338,7 @@ class _Compiler:
                 detector = calibrate_detector(product, run, config.detector, config.seed,
                                               lambda share: self.progress("calibrate the detector", share))
                 bundle.json(DETECTOR, detector)
+                healthy = detector["calibration"]
             if result.calibration is not None:
                 bundle.calibration(result.calibration)
             bundle.robot(run.robot)
@@ -346,6 +346,7 @@ class _Compiler:
             bundle.publish(self.manifest(product, result))
         if product.plan is not None and product.plan.cache:
             write_cache(cache_folder(result.bundle), product.plan.cache)
+        return healthy
 
     def manifest(self, product: Product, result: CompileResult) -> dict[str, Any]:
         """Everything that the manifest says besides its file list."""

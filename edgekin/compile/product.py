@@ -43,6 +43,7 @@ class Product:
     beside: Mapping[str, Callable[[Float], Logits]]  # other files that the parity gate must see: name -> predict
     depth: Callable[[Float], Logits] | None = None  # (N, J) rad -> (N, V, H, W) m, where the network has a depth head
     plan: PlanPart | None = None  # where the target builds one
+    native: Callable[[], bytes] | None = None  # the same network's weight file, where `files` has none but could
 
     @property
     def weight_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class CompileResult:
     rival: tuple[Product, Parity] | None = None  # what INT8 was held against, where it is not FP32
     plan: PlanPart | None = None  # of the product
     chosen: str = ""  # why this target; empty where it was asked for
+    detector: Mapping[str, Any] | None = None  # `calibration` of detector.json, where the bundle has one
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `--json`, schema edgekin.compile/1."""
@@ -48,6 +50,7 @@ class CompileResult:
             "body": self.body.manifest() if self.body is not None else None,
             "frame_us": {name: asdict(latency) for name, latency in self.latency.items()},
             "calibration_method": self.calibration.method if self.calibration else None,
+            "detector": dict(self.detector) if self.detector is not None else None,
             "machine": describe(),
         } | self._planned()
 

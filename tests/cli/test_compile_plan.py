@@ -36,6 +36,7 @@ def test_rtx_plans_are_built_shown_and_built_anew_of_the_bundle(edgekin, run_fol
     assert done.returncode == 0, done.stderr
     assert "SM 86, 120, strongly typed; 2 of 2 int8 layers got it, the other 3 of 5 were not asked to" in done.stdout
     assert "INT8 is kept for its size" in done.stdout
+    assert "detector: 300 healthy frames scored by native int8 in place of onnxruntime int8, from " in done.stdout
     result = json.loads((tmp_path / "c.json").read_text())
     assert result["plan"]["place"]["sms"] == [86, 120]
     assert result["rival"]["precision"] == "fp16"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from edgekin.bundle import DEPTH, ONNX, PLAN
+from edgekin.compile.native import weights_of
 from edgekin.compile.onnx_export import OnnxOptions, export_onnx, run_onnx
 from edgekin.compile.onnx_target import answers, open_frame
 from edgekin.compile.product import Frame, PlanPart, Product
@@ -71,22 +73,25 @@ class PlanTarget:
 
     def fp32(self, graph: Graph) -> Product:
         """Compile without quantization."""
-        return self._product(graph, flavours(graph, "fp32"), "fp32")
+        return self._product(graph, "fp32")
 
     def fp16(self, graph: Graph) -> Product:
         """Compile with an FP16 body; inputs and outputs stay FP32."""
-        return self._product(graph, flavours(graph, "fp16"), "fp16")
+        return self._product(graph, "fp16")
 
     def int8(self, graph: Graph, calibration: Calibration) -> Product:
         """Compile with explicit Q/DQ at the calibrated scales and FP16 between."""
-        return self._product(graph, flavours(graph, "int8", calibration), "int8")
+        return self._product(graph, "int8", calibration)
 
-    def _product(self, graph: Graph, both: Flavours, precision: str) -> Product:
+    def _product(self, graph: Graph, precision: str, calibration: Calibration | None = None) -> Product:
+        both = flavours(graph, precision, calibration)
         if self.maker is None:
-            return self._assembled(graph, both.files(), precision, ONNX, both.weak, None)
-        made = self.maker.make(both, precision)
-        part, files, main = self._part(self.maker, made)
-        return self._assembled(graph, both.files() | files, precision, main, made.model, part)
+            product = self._assembled(graph, both.files(), precision, ONNX, both.weak, None)
+        else:
+            made = self.maker.make(both, precision)
+            part, files, main = self._part(self.maker, made)
+            product = self._assembled(graph, both.files() | files, precision, main, made.model, part)
+        return replace(product, native=partial(weights_of, graph, calibration))
 
     @staticmethod
     def _part(maker: PlanMaker, made: Made) -> tuple[PlanPart, dict[str, bytes], str]:

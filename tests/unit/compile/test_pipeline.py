@@ -64,6 +64,7 @@ def test_a_published_bundle_loads_and_gives_its_known_answers_on_every_instructi
     loaded = load_bundle(int8.bundle)
     assert loaded.robot.name == "arm4"
     assert loaded.detector["schema"] == "edgekin.detector/1"
+    assert loaded.detector["calibration"]["engine"] == "native int8"
     for isa in supported_isas():
         with loaded.open_engine(isa) as engine:
             assert engine.info.precision == "int8"
@@ -125,6 +126,7 @@ def test_onnx_targets_hold_the_gate(run_folder, precision):
     assert ("model.strong.onnx" in names(result.bundle)) == (precision == "int8")
     assert result.weight_bytes < 0.6 * result.weight_bytes_fp32
     assert load_bundle(result.bundle).target == "onnx"
+    assert result.to_json()["detector"] is None
 
 
 def test_a_method_that_misses_the_gate_is_replaced_by_one_that_holds_it(run_folder):

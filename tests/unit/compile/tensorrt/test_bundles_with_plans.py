@@ -65,6 +65,9 @@ def test_rtx_plans_travel_in_the_bundle(run_folder, monkeypatch):
     assert result.latency == {}
     assert result.note.startswith("INT8 is kept for its size")
     bundle = load_bundle(result.bundle)
+    healthy = bundle.detector["calibration"]
+    assert (healthy["engine"], healthy["held_against"]["engine"]) == ("native int8", "onnxruntime int8")
+    assert healthy == result.to_json()["detector"]
     assert {"model.onnx", "model.strong.onnx", "model.plan", "model.plan.json"} <= set(bundle.manifest["files"])
     assert bundle.manifest["plan"] == json.loads(bundle.read("model.plan.json")) == result.to_json()["plan"]
     version = bundle.manifest["plan"]["place"]["version"]
@@ -85,6 +88,8 @@ def test_a_plan_built_here_stands_beside_the_bundle(compiled):
     assert len(plan) == sidecar["plan"]["bytes"] == compiled.weight_bytes
     assert set(compiled.latency) == {"fp32", "fp16", "int8"}
     assert {layer["got"] for layer in sidecar["layers"]} == {"int8", "fp16"}
+    healthy = bundle.detector["calibration"]
+    assert (healthy["engine"], healthy["held_against"]) == ("tensorrt int8", None)
 
 
 @pytest.mark.parametrize(("place", "says"), [
