@@ -58,9 +58,11 @@ def here(target: str, version: str, gpu: Gpu) -> Place:
     return Place(target, version, (gpu.sm,), mode)
 
 
-def remedy(bundle: Path | str, target: str) -> str:
-    """Return the command that builds a plan of a bundle anew."""
-    return f"Build it for this machine: edgekin compile {bundle} --target {target} --force"
+def remedy(bundle: Path | str, at: Place) -> str:
+    """Return the command that builds a plan of a bundle anew, for a machine."""
+    # TensorRT builds for the GPU that is here, TensorRT-RTX for those it is asked for.
+    sms = f" --sm {','.join(map(str, at.sms))}" if at.target == "tensorrt-rtx" else ""
+    return f"Build it for this machine: edgekin compile {bundle} --target {at.target}{sms} --force"
 
 
 def cache_folder(bundle: Path) -> Path:
@@ -81,7 +83,7 @@ def open_plan(bundle: Bundle, at: Place) -> tuple[bytes, dict[str, Any]]:
         BundleError: there is none that fits, in one line with the command that builds one.
     """
     models = {name: entry["sha256"] for name, entry in bundle.manifest["files"].items()}
-    hint = remedy(bundle.path, at.target)
+    hint = remedy(bundle.path, at)
     inside = bundle.path / PLAN
     if PLAN in models and bundle.target == at.target:
         try:

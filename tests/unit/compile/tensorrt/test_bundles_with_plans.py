@@ -75,8 +75,12 @@ def test_rtx_plans_travel_in_the_bundle(run_folder, monkeypatch):
         plan, sidecar = open_plan(bundle, Place("tensorrt-rtx", version, (sm,)))
         assert plan == bundle.read("model.plan")
         assert sidecar["place"]["sms"] == [86, 120]
-    with pytest.raises(BundleError, match=r"is for SM 86, 120, here is SM 89\. Build it for this machine: edgekin com"):
-        open_plan(bundle, Place("tensorrt-rtx", version, (89,)))
+    elsewhere = Place("tensorrt-rtx", version, (89,))
+    with pytest.raises(BundleError, match=r"is for SM 86, 120, here is SM 89\. Build it for this machine: edgekin "
+                                          "compile .* --target tensorrt-rtx --sm 89 --force"):
+        open_plan(bundle, elsewhere)
+    build_for_bundle(bundle.path, "tensorrt-rtx", PlanOptions((89,)), force=True)
+    assert open_plan(bundle, elsewhere)[1]["place"]["sms"] == [89]
 
 
 def test_a_plan_built_here_stands_beside_the_bundle(compiled):
