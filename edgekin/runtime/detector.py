@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Verdict:
     cusum: float
     alarms: int
     rejected: int
+    alarm: int = 0  # of an inspector: index in edgekin.runtime.inspector.CLASSES
+    raw: Any = field(default=None, repr=False, compare=False)  # the ek_verdict, for inspector.named_of
 
     @property
     def name(self) -> str:
@@ -47,8 +49,9 @@ class Verdict:
 
 def verdict_of(raw: Any) -> Verdict:
     """Return an `ek_verdict` (a cffi struct) as a Verdict."""
+    own = ffi.new("ek_verdict *", raw[0] if ffi.typeof(raw).kind == "pointer" else raw)
     return Verdict(raw.sequence, raw.decided_ns, raw.expires_ns, raw.verdict, raw.reason, raw.region, raw.z, raw.cusum,
-                   raw.alarms, raw.rejected)
+                   raw.alarms, raw.rejected, raw.alarm, own)
 
 
 @dataclass(frozen=True)

@@ -119,27 +119,90 @@ class InspectorConfig:
 
 
 @dataclass(frozen=True)
+class Named:
+    """How a body deviates, in the words of edgekin.robot.catalogue."""
+
+    what: str  # bend, twist, short, lost, camera-bump; lag, unexplained, frozen, stale, offset, stuck; "": not known
+    part: str  # link, joint or camera; "" where there is none
+    rival: str  # the part of the best other hypothesis
+    undecided: bool  # part does not lead rival by enough
+    evidence: float  # nats of the leading hypothesis
+    size: float  # deg, percent (short) or frames (lag)
+    spread: float  # its standard deviation
+    unit: str
+    sizes: tuple[float, ...]  # of the leading hypothesis' deviations, rad or share
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% of size."""
+        return self.size - 1.96 * self.spread, self.size + 1.96 * self.spread
+
+    def __str__(self) -> str:
+        if not self.what:
+            return "nothing"
+        size = f" {self.size:.1f} +- {1.96 * self.spread:.1f} {self.unit}" if self.unit else ""
+        doubt = f", or of {self.rival}" if self.undecided and self.rival and self.rival != self.part else ""
+        return f"{self.what}{' of ' if self.part else ''}{self.part}{size}{doubt}"
+
+
+@dataclass(frozen=True)
 class Finding:
-    """What an inspector holds to be true after a picture; the alarm is latched."""
+    """What an inspector holds to be true after a picture; the alarm is latched, what is named goes on improving."""
 
     alarm: str  # one of CLASSES; "" while there is none
     sign: str  # of SIGNS: what the alarm was raised for
     alarm_frame: int  # 1 for the first picture
     frames: int
-    what: str  # the leading hypothesis, e.g. "bend"; "lag" where pictures are late; "" where nothing is known
-    part: str  # its link or camera; of the signs lost, offset and stuck: the link or joint
-    rival: str  # the part of the best other hypothesis
-    undecided: bool  # the alarm could not tell part from rival
-    evidence: float  # nats
-    against: float  # nats, of the rival
-    size: float  # degrees, percent (short) or frames (lag); of offset and stuck degrees of measured - commanded
-    low: float  # 95% interval of size
-    high: float
-    sizes: tuple[float, ...]  # of the leading hypothesis' deviations, rad or share
+    named: Named
     misfit_z: float
     offset_rad: tuple[float, ...]  # (J,) measured - commanded
     drift_rad: tuple[float, ...]  # (J,) of encoders, as pictures of many poses have it
     drift_spread_rad: tuple[float, ...]  # (J,) standard deviation
+
+
+def named_of(config: InspectorConfig, raw: Any, part: int) -> Named:
+    """Return what an ek_finding or an ek_verdict (cffi structs) says, in words.
+
+    Args:
+        config: of the inspector.
+        raw: the struct.
+        part: link of the sign lost, joint of offset and stuck; -1: none.
+    """
+    sign = SIGNS[raw.sign] if raw.alarm else ""
+    if sign in ("unexplained", "frozen", "stale"):
+        return Named(sign, "", "", False, raw.evidence, 0.0, 0.0, "", ())
+    if sign in ("lost", "offset", "stuck"):
+        names = config.links if sign == "lost" else config.joints
+        return Named(sign, names[part], "", False, raw.evidence, 0.0, 0.0, "", ())
+    if not 0 <= raw.hypothesis < len(config.hypotheses):
+        lag = raw.hypothesis == len(config.hypotheses)
+        return Named("lag" if lag else "", "", "", False, raw.evidence, raw.size[0], raw.spread[0],
+                     "frames" if lag else "", ())
+    return _deviation(config, raw, config.hypotheses[raw.hypothesis])
+
+
+def _deviation(config: InspectorConfig, raw: Any, about: Hypothesis) -> Named:
+    count = len(about.deviations)
+    sizes, spreads = np.array(list(raw.size[0:count])), np.array(list(raw.spread[0:count]))
+    rival = config.hypotheses[raw.rival].part if 0 <= raw.rival < len(config.hypotheses) else ""
+    doubt = (rival, bool(raw.undecided), raw.evidence)
+    if about.what == "short":
+        return Named(about.what, about.part, *doubt, -100 * float(sizes[0]), 100 * float(spreads[0]), "%",
+                     tuple(sizes.tolist()))
+    length = float(np.linalg.norm(sizes))
+    along = sizes / length if length > 0 else np.full(count, 1 / np.sqrt(count))
+    return Named(_bend_or_twist(config, about, sizes), about.part, *doubt, float(np.degrees(length)),
+                 float(np.degrees(np.linalg.norm(along * spreads))), "deg", tuple(sizes.tolist()))
+
+
+def _bend_or_twist(config: InspectorConfig, about: Hypothesis, sizes: Float) -> str:
+    """A turn about the link's own direction is a twist."""
+    link = config.deviations[about.deviations[0]].of
+    along = [np.array(d.axis) for d in config.deviations if d.kind == STRETCH and d.of == link]
+    if about.what != "bend" or not along:
+        return about.what
+    turn = sizes @ np.array([config.deviations[i].axis for i in about.deviations])
+    return "twist" if abs(turn @ along[0]) > TWIST * np.linalg.norm(turn) else "bend"
 
 
 def _raw_config(c: InspectorConfig) -> tuple[Any, list[Any]]:
@@ -259,46 +322,11 @@ class Inspector:
     @property
     def finding(self) -> Finding:
         """What the last picture left."""
-        raw, c = self._raw, self.config
-        sign = SIGNS[raw.sign] if raw.alarm else ""
-        what, part, size, spread, sizes = self._leading(raw)
-        if sign == "lost":
-            what, part, size, spread = "lost", c.links[raw.link], 0.0, 0.0
-        elif sign in ("offset", "stuck"):
-            what, part, size = sign, c.joints[raw.joint], float(np.degrees(raw.offset_rad[raw.joint]))
-            spread = float(np.degrees(c.tracking_rad[raw.joint])) / 3
-        elif sign in ("unexplained", "frozen", "stale"):
-            what, part, size, spread = sign, "", 0.0, 0.0
-        rival = c.hypotheses[raw.rival].part if 0 <= raw.rival < len(c.hypotheses) else ""
-        n = len(c.joints)
-        return Finding(CLASSES[raw.alarm], sign, raw.alarm_frame, raw.frames, what, part, rival, bool(raw.undecided),
-                       raw.evidence, raw.against, size, size - 1.96 * spread, size + 1.96 * spread, sizes,
-                       raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
+        raw, n = self._raw, len(self.config.joints)
+        named = named_of(self.config, raw, raw.link if raw.sign == SIGNS.index("lost") else raw.joint)
+        return Finding(CLASSES[raw.alarm], SIGNS[raw.sign] if raw.alarm else "", raw.alarm_frame, raw.frames,
+                       named, raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
                        tuple(raw.drift_spread_rad[0:n]))
-
-    def _leading(self, raw: Any) -> tuple[str, str, float, float, tuple[float, ...]]:
-        c = self.config
-        if not 0 <= raw.hypothesis < len(c.hypotheses):
-            lag = raw.hypothesis == len(c.hypotheses)
-            return ("lag" if lag else "", "", raw.size[0], raw.spread[0], ())
-        about = c.hypotheses[raw.hypothesis]
-        sizes = np.array(list(raw.size[0:len(about.deviations)]))
-        length = float(np.linalg.norm(sizes))
-        along = sizes / length if length > 0 else np.full(len(sizes), 1 / np.sqrt(len(sizes)))
-        spread = float(np.sqrt(np.sum(np.square(along * np.array(list(raw.spread[0:len(sizes)]))))))
-        if about.what == "short":
-            return (about.what, about.part, -100 * float(sizes[0]), 100 * spread, tuple(sizes.tolist()))
-        return (self._bend_or_twist(about, sizes), about.part, float(np.degrees(length)), float(np.degrees(spread)),
-                tuple(sizes.tolist()))
-
-    def _bend_or_twist(self, about: Hypothesis, sizes: Float) -> str:
-        """A turn about the link's own direction is a twist."""
-        along = [d.axis for d in self.config.deviations if d.kind == STRETCH
-                 and d.of == self.config.deviations[about.deviations[0]].of]
-        if about.what != "bend" or not along:
-            return about.what
-        turn = sizes @ np.array([self.config.deviations[i].axis for i in about.deviations])
-        return "twist" if abs(turn @ np.array(along[0])) > TWIST * np.linalg.norm(turn) else "bend"
 
     def look(self) -> tuple[Float, Float, Float]:
         """Return information (n, n) and score (n,) of the last picture around the healthy body, and the fit (n,)."""

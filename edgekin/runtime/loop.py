@@ -128,15 +128,17 @@ class Loop:
         ring: where the frames come from.
         detector: its settings belong to the engine.
         config: see LoopConfig.
+        inspector: an edgekin.runtime.inspector.Inspector, which sees every fresh picture; None: none does.
     Raises:
         RuntimeFault: the sizes of engine and ring differ, or the configuration is out of range.
     """
 
-    def __init__(self, engine: HasHandle, ring: RingReader, detector: NativeDetector, config: LoopConfig) -> None:
+    def __init__(self, engine: HasHandle, ring: RingReader, detector: NativeDetector, config: LoopConfig,
+                 inspector: HasHandle | None = None) -> None:
         if config.mode not in MODES:
             raise RuntimeFault(f"loop mode {config.mode!r} is unknown, expected event or timer")
         self.config = config
-        self._keep = (engine, ring, detector)
+        self._keep = (engine, ring, detector, inspector)
         raw = ffi.new("ek_loop_config *", {
             "hz": config.hz, "frame_hz": config.frame_hz, "duration_ns": int(config.duration_s * 1e9),
             "mode": MODES[config.mode],
@@ -147,6 +149,8 @@ class Loop:
         check(status[0], f"cannot set up the loop for a ring of {ring.n_joints} joints and masks {ring.mask_shape}",
               "The publisher must use the robot and cameras that the bundle was trained for.")
         self._handle = ffi.gc(handle, lib.ek_loop_destroy)
+        if inspector is not None:
+            check(lib.ek_loop_inspect(handle, inspector.handle), "cannot add the inspector to the loop")
         self._thread: threading.Thread | None = None
         # Not Thread.join: interrupted by a signal it may take a running thread for a stopped one (bpo-45274).
         self._done = threading.Event()

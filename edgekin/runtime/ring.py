@@ -18,6 +18,7 @@ from edgekin.runtime.status import check
 
 #: Set by the simulated arm from the onset of a damage on; the detector never reads it.
 FRAME_DAMAGED = int(lib.EK_FRAME_DAMAGED)
+FRAME_COMMANDED = int(lib.EK_FRAME_COMMANDED)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Frame:
     packed: NDArray[np.uint8]  # (V, H, ceil(W / 8))
     flags: int
     fresh_camera: bool  # False: new joints with the last picture
+    commanded: NDArray[np.float32] | None = None  # (J,) rad, where the joints were sent; None: not known
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class RingWriter(_Ring):
         self._frame = ffi.new("ek_frame *")
 
     def publish(self, joint_pos: NDArray[Any], packed: NDArray[np.uint8], stamp_ns: int | None = None,
-                flags: int = 0, fresh_camera: bool = True) -> None:
+                flags: int = 0, fresh_camera: bool = True, commanded: NDArray[Any] | None = None) -> None:
         """Publish one frame and wake the readers.
 
         Args:
@@ -119,6 +121,7 @@ class RingWriter(_Ring):
             stamp_ns: CLOCK_MONOTONIC when the picture was taken; None: now.
             flags: FRAME_*.
             fresh_camera: False repeats the last picture with new joints.
+            commanded: (J,) rad, where the joints were sent; None: not known.
         Raises:
             RuntimeFault: a shape differs from the ring's.
         """
@@ -128,7 +131,9 @@ class RingWriter(_Ring):
         frame = self._frame
         frame.stamp_ns = time.monotonic_ns() if stamp_ns is None else stamp_ns
         frame.joints[0:self.n_joints] = [float(q) for q in joint_pos]
-        frame.flags = flags
+        frame.flags = flags | (FRAME_COMMANDED if commanded is not None else 0)
+        if commanded is not None:
+            frame.commanded[0:self.n_joints] = [float(q) for q in commanded]
         frame.fresh_camera = int(fresh_camera)
         pixels = ffi.from_buffer("uint8_t[]", np.ascontiguousarray(packed))
         check(lib.ek_ring_publish(self.handle, frame, pixels), "cannot publish")
@@ -172,7 +177,9 @@ class RingReader(_Ring):
             return None
         raw = self._frame
         joint_pos = np.array(list(raw.joints)[:self.n_joints], dtype=np.float32)
-        return Frame(raw.sequence, raw.stamp_ns, raw.publish_ns, joint_pos, packed, raw.flags, bool(raw.fresh_camera))
+        sent = np.array(list(raw.commanded)[:self.n_joints], dtype=np.float32)
+        return Frame(raw.sequence, raw.stamp_ns, raw.publish_ns, joint_pos, packed, raw.flags & ~FRAME_COMMANDED,
+                     bool(raw.fresh_camera), sent if raw.flags & FRAME_COMMANDED else None)
 
     def wait(self, after: int = 0, timeout_s: float = 1.0) -> bool:
         """Sleep until a frame newer than sequence `after` is published; False at the timeout."""

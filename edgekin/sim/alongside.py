@@ -22,10 +22,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekin.errors import EdgekinError, RuntimeFault
 from edgekin.runtime.ring import FRAME_DAMAGED, RingWriter, shm_path
+
+if TYPE_CHECKING:
+    from edgekin.sim.arm import ArmState
 
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29  # prctl(2)
 FRAMES_BEFORE_READY = 5
@@ -188,7 +191,7 @@ class _Publisher:
                 self._listen()
             state = self.arm.step((next_step - self.start_ns) / 1e9 if self.start_ns else -math.inf)
             if next_step >= next_frame:
-                self._publish(state.published_pos)
+                self._publish(state)
                 next_frame, skipped = _next(next_frame, frame_ns, time.monotonic_ns())
                 self.skipped_frames += skipped
             next_step, skipped = _next(next_step, step_ns, time.monotonic_ns())
@@ -200,9 +203,10 @@ class _Publisher:
             self.stopped = not line  # the parent closed its end
             self.start_ns = int(line) if line else 0
 
-    def _publish(self, joint_pos: Any) -> None:
+    def _publish(self, state: ArmState) -> None:
         stamp_ns = time.monotonic_ns()
-        self.writer.publish(joint_pos, self.arm.picture(), stamp_ns, FRAME_DAMAGED if self.arm.should_alarm else 0)
+        self.writer.publish(state.published_pos, self.arm.picture(), stamp_ns,
+                            FRAME_DAMAGED if self.arm.should_alarm else 0, commanded=state.commanded)
         self.first_ns, self.last_ns, self.frames = self.first_ns or stamp_ns, stamp_ns, self.frames + 1
         if self.arm.changed and not self.onset_ns:
             self.onset_ns = stamp_ns

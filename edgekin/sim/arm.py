@@ -26,6 +26,7 @@ class ArmState:
 
     true_pos: Float  # (J,) rad, where the links are
     published_pos: Float  # (J,) rad, what the encoders say
+    commanded: Float  # (J,) rad, where the controller sent them
 
 
 class SimulatedArm:
@@ -62,7 +63,7 @@ class SimulatedArm:
         self._bodies = [bodies[text] for text in texts]
         self._body = self._bodies[0]
         self._body.place(self._target, velocity)
-        self._state = ArmState(self._target, self._target)
+        self._state = ArmState(self._target, self._target, self._target)
 
     @property
     def changed(self) -> bool:
@@ -96,7 +97,7 @@ class SimulatedArm:
         true_pos = self._faults.play(now, motor)
         if self._timeline is not None:
             self._timeline.add(now, true_pos)
-        self._state = ArmState(true_pos[0], self._faults.encode(now, motor)[0])
+        self._state = ArmState(true_pos[0], self._faults.encode(now, motor)[0], target)
         return self._state
 
     def picture(self) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ struct ek_detector {
   double s;
   float z;
   int32_t region, latched, reason; /* latched: 0, DAMAGED or FAULT */
+  ek_finding found;                /* of an inspector */
   int32_t objection;               /* to the last frame; 0 when it was valid */
   int valid_run, bad_run;          /* pictures in a row */
   int64_t last_stamp_ns;           /* of the last valid picture */
@@ -89,6 +90,7 @@ void ek_detector_acknowledge(ek_detector *detector) {
   detector->s = 0.0;
   detector->valid_run = 0;
   detector->same_masks = 0;
+  memset(&detector->found, 0, sizeof detector->found);
 }
 
 static int nearest_region(const ek_detector_config *c, const float *joints) {
@@ -181,6 +183,15 @@ static void accept(ek_detector *d, const ek_frame *frame, const ek_score *score,
     d->valid_run++;
 }
 
+static void fill_finding(const ek_finding *found, ek_verdict *verdict) {
+  verdict->evidence = (float)found->evidence;
+  verdict->hypothesis = found->hypothesis, verdict->rival = found->rival, verdict->undecided = found->undecided;
+  verdict->alarm = found->alarm, verdict->sign = found->sign;
+  verdict->part = found->sign == EK_SIGN_LOST ? found->link : found->joint;
+  for (int i = 0; i < 3; i++)
+    verdict->size[i] = (float)found->size[i], verdict->spread[i] = (float)found->spread[i];
+}
+
 static void fill(ek_detector *d, int64_t now_ns, ek_verdict *verdict) {
   const ek_detector_config *c = &d->config;
   int reason = d->objection;
@@ -204,6 +215,7 @@ static void fill(ek_detector *d, int64_t now_ns, ek_verdict *verdict) {
   verdict->cusum = (float)d->s;
   verdict->alarms = d->alarms;
   verdict->rejected = d->rejected;
+  fill_finding(&d->found, verdict);
 }
 
 int ek_detector_update(ek_detector *detector, const ek_frame *frame, const ek_score *score, uint64_t mask_hash,
@@ -219,6 +231,16 @@ int ek_detector_update(ek_detector *detector, const ek_frame *frame, const ek_sc
     accept(detector, frame, score, mask_hash);
   }
   fill(detector, now_ns, verdict);
+  return EK_OK;
+}
+
+int ek_detector_find(ek_detector *detector, const ek_finding *finding, ek_verdict *verdict) {
+  if (!detector || !finding || !verdict)
+    return EK_E_ARGUMENT;
+  detector->found = *finding;
+  if (finding->alarm)
+    latch(detector, finding->alarm == EK_CLASS_BODY ? EK_VERDICT_DAMAGED : EK_VERDICT_FAULT, EK_OK);
+  fill(detector, verdict->decided_ns, verdict);
   return EK_OK;
 }
 

@@ -27,6 +27,7 @@ struct ek_loop {
   ek_engine *engine;
   ek_ring *ring;
   ek_detector *detector;
+  ek_inspector *inspector; /* NULL: none */
   ek_loop_config config;
   int64_t period_ns, frame_period_ns;
   int n_joints;
@@ -135,6 +136,13 @@ void ek_loop_destroy(ek_loop *loop) {
     return;
   free(loop->masks);
   free(loop);
+}
+
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector) {
+  if (!loop || !inspector || atomic_load_explicit(&loop->running, memory_order_acquire))
+    return EK_E_ARGUMENT;
+  loop->inspector = inspector;
+  return EK_OK;
 }
 
 void ek_loop_stop(ek_loop *loop) {
@@ -248,6 +256,12 @@ static void decide(ek_loop *loop, ek_score *score) {
     score->nll = NAN;
   ek_detector_update(loop->detector, &loop->frame, score, ek_hash64(loop->masks, loop->mask_bytes), ek_clock_ns(),
                      &loop->verdict);
+  if (!loop->inspector || !loop->frame.fresh_camera || loop->verdict.sequence != loop->frame.sequence)
+    return; /* the detector rejected it */
+  ek_finding finding;
+  const float *commanded = loop->frame.flags & EK_FRAME_COMMANDED ? loop->frame.commanded : NULL;
+  if (ek_inspector_update(loop->inspector, loop->frame.joints, commanded, loop->masks, &finding) == EK_OK)
+    ek_detector_find(loop->detector, &finding, &loop->verdict);
 }
 
 /* Reads and judges the newest frame. 1: there was one; 0: none, the verdict was aged. */

@@ -49,7 +49,7 @@ typedef struct {
 } shared_slot;
 
 _Static_assert(sizeof(shared_header) % 64 == 0, "slots start on a cache line");
-_Static_assert(sizeof(ek_frame) == 96, "no padding: the checksum covers the frame byte by byte");
+_Static_assert(sizeof(ek_frame) == 160, "no padding: the checksum covers the frame byte by byte");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "atomics shared between processes must not hide a lock");
 
 struct ek_ring {

@@ -384,8 +384,8 @@ typedef struct ek_inspector ek_inspector;
 /* Borrows the body, whose deviations are the inspector's from now on; the body outlives it. */
 ek_inspector *ek_inspector_create(ek_body *body, const ek_inspector_config *config, int *status);
 void ek_inspector_destroy(ek_inspector *inspector);
-/* One fresh picture. q, commanded (n_joints) rad; commanded NULL: not known. The body's prediction is the model's
- * afterwards only where nothing deviates. */
+/* One fresh picture. q, commanded (n_joints) rad; commanded NULL: not known. The body's picture is lost; its next run
+ * is that of the healthy body. */
 int ek_inspector_update(ek_inspector *inspector, const float *q, const float *commanded, const uint8_t *masks,
                         ek_finding *finding);
 /* Forgets all evidence and the alarm. */
@@ -483,7 +483,7 @@ int64_t ek_clock_ns(void);
  * -------------------------------------------------- */
 
 #define EK_RING_SLOTS 8
-#define EK_RING_MAGIC 0x4b52494e474b4531ull /* file format tag and its version */
+#define EK_RING_MAGIC 0x4b52494e474b4532ull /* file format tag and its version */
 
 typedef struct ek_ring ek_ring;
 
@@ -492,11 +492,13 @@ typedef struct {
   int64_t stamp_ns;      /* when the picture was taken */
   int64_t publish_ns;    /* when the writer published it */
   float joints[16];      /* rad; measured, in the order of the RobotSpec */
+  float commanded[16];   /* rad; where the joints were sent, with EK_FRAME_COMMANDED */
   uint32_t flags;        /* EK_FRAME_* */
   uint32_t fresh_camera; /* 1: a new picture; 0: new joints with the last picture */
 } ek_frame;
 
-#define EK_FRAME_DAMAGED 1u /* ground truth for the benchmark; the detector never reads it */
+#define EK_FRAME_DAMAGED 1u   /* ground truth for the benchmark; the detector never reads it */
+#define EK_FRAME_COMMANDED 2u /* commanded is known */
 
 typedef struct {
   int n_joints, n_views, width, height;
@@ -554,6 +556,11 @@ typedef struct {
   int32_t region;
   float z;     /* last standardised residual */
   float cusum; /* s */
+  /* Of an inspector, where the loop has one; as in ek_finding */
+  float evidence;
+  int32_t hypothesis, rival, undecided;
+  int32_t alarm, sign, part; /* part: link or joint, -1: see hypothesis */
+  float size[3], spread[3];
   uint64_t alarms, rejected;
 } ek_verdict;
 
@@ -562,6 +569,9 @@ void ek_detector_destroy(ek_detector *detector);
 /* One fresh frame: the score of its picture. mask_hash: any 64-bit hash of the picture. */
 int ek_detector_update(ek_detector *detector, const ek_frame *frame, const ek_score *score, uint64_t mask_hash,
                        int64_t now_ns, ek_verdict *verdict);
+/* What an inspector found in the frame of the last update: body damage makes the verdict damaged, any other class a
+ * fault, latched. */
+int ek_detector_find(ek_detector *detector, const ek_finding *finding, ek_verdict *verdict);
 /* No new frame by now_ns: ages the verdict. */
 int ek_detector_idle(ek_detector *detector, int64_t now_ns, ek_verdict *verdict);
 /* The acknowledgement that alone clears a latched DAMAGED or FAULT. */
@@ -612,6 +622,8 @@ typedef struct ek_loop ek_loop;
 ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config,
                         int *status);
 void ek_loop_destroy(ek_loop *loop);
+/* Shows the inspector every fresh picture that the detector accepts; before ek_loop_run. It outlives the loop. */
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector);
 /* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
 int ek_loop_run(ek_loop *loop);
 void ek_loop_stop(ek_loop *loop); /* async-signal-safe */

@@ -175,6 +175,7 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
       status = ek_decide(s, q, masks);
     }
   }
+  ek_body_deviate(s->body, s->healthy); /* what is predicted next is the healthy body */
   *finding = s->finding;
   return status;
 }
