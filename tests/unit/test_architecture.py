@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "gpu": {"errors"},
     "robot": BASE,
     "runtime": BASE,
-    "detection": BASE | {"runtime"},
+    "detection": BASE | {"robot", "runtime"},
     "bundle": BASE | {"robot", "runtime", "detection"},
     "plans": BASE | {"bundle", "runtime"},
     "opening": {"errors", "bundle", "plans", "runtime"},
