@@ -38,6 +38,8 @@ INPUT, OUTPUT, DEPTH = "joints", "logits", "depth"
 #: Built ahead of time for GPUs that may be elsewhere; PLAN.json beside it says for which.
 PLAN = "model.plan"
 DETECTOR = "detector.json"
+#: Settings of the body model's inspector; edgekin calibrate-detector adds it.
+INSPECTION = "inspection.json"
 KNOWN_ANSWERS = "known_answers.npz"
 #: The body model beside a decoder, and its known answers.
 BODY, BODY_ANSWERS = "body.ekw", "body_answers.npz"
@@ -70,6 +72,7 @@ class Bundle:
     path: Path
     manifest: dict[str, Any]
     detector: dict[str, Any] = field(default_factory=dict)  # detector.json; empty where the target has none
+    inspection: dict[str, Any] = field(default_factory=dict)  # inspection.json; empty where it was never calibrated
 
     @property
     def target(self) -> str:
@@ -208,10 +211,9 @@ def load_bundle(path: str | Path) -> Bundle:
     manifest = _read_manifest(folder)
     files = _check_file_list(folder, manifest)
     content = {name: _read_checked(folder, name, files) for name in sorted(files)}
-    detector: dict[str, Any] = {}
-    if DETECTOR in content:
-        detector = _parse_object(content[DETECTOR], folder / DETECTOR)
-    return Bundle(folder, manifest, detector)
+    detector, inspection = (_parse_object(content[name], folder / name) if name in content else {}
+                            for name in (DETECTOR, INSPECTION))
+    return Bundle(folder, manifest, detector, inspection)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgekin.bundle import (
+    INSPECTION,
     KNOWN_ANSWERS,
     MANIFEST,
     REQUIRED,
@@ -17,6 +18,7 @@ from edgekin.bundle import (
     write_manifest,
 )
 from edgekin.errors import BundleError
+from edgekin.opening import inspector_config, open_body
 
 
 def make_bundle(folder, target="native"):
@@ -143,3 +145,26 @@ def test_pickled_answers_are_never_loaded():
     raw = known_answers_bytes(np.array([[object()]]))
     with pytest.raises(BundleError, match=KNOWN_ANSWERS):
         read_known_answers(raw, f"b/{KNOWN_ANSWERS}")
+
+
+def test_a_bundle_without_inspection_or_body_says_how_to_get_them(bundle):
+    loaded = load_bundle(bundle)
+    assert loaded.inspection == {}
+    with pytest.raises(BundleError, match="inspector was never calibrated") as error:
+        inspector_config(loaded)
+    assert error.value.hint == f"Run: edgekin calibrate-detector {bundle}"
+    with pytest.raises(BundleError, match="has no body model") as error:
+        open_body(loaded)
+    assert "--no-body-model" in error.value.hint
+
+
+def test_inspection_is_read_where_the_manifest_lists_it(bundle):
+    (bundle / INSPECTION).write_text('{"threshold": 3}')
+    assert load_bundle(bundle).inspection == {}
+    (bundle / MANIFEST).unlink()
+    write_manifest(bundle, {"target": "native", "precision": "int8"})
+    loaded = load_bundle(bundle)
+    assert loaded.inspection == {"threshold": 3}
+    with pytest.raises(BundleError, match="inspector's settings cannot be read") as error:
+        inspector_config(loaded)
+    assert "edgekin calibrate-detector" in error.value.hint
