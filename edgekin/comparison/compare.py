@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgekin.comparison.workers import DONE, Word, default_jobs, train_pieces
 from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
 from edgekin.output import write_json
+from edgekin.pieces import fingerprint
 from edgekin.report.page import write_report
 from edgekin.robot import RobotSpec, load_robot, robot_sha256
 from edgekin.training.loop import Split
@@ -169,8 +169,7 @@ class _Comparer:
         machine = describe()
         rows = {name: self.plan.rows[name].key if name not in self.given else
                 hashlib.sha256((run.path / "model.safetensors").read_bytes()).hexdigest() for name, run in runs.items()}
-        what = json.dumps([sorted(rows.items()), machine["cpu"], machine["cores"], self.latency_s])
-        key = f"engines-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+        key = f"engines-{fingerprint(sorted(rows.items()), machine['cpu'], machine['cores'], self.latency_s)}"
         done = self.store.read(key)
         if done is not None:
             return done

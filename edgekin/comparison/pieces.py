@@ -10,21 +10,20 @@ from typing import Any
 from edgekin.comparison.plan import Piece
 from edgekin.errors import ConfigError, EdgekinError
 from edgekin.machine import revision
-from edgekin.output import read_object, write_json
+from edgekin.pieces import PIECES, PieceStore
 from edgekin.robot import robot_sha256
 from edgekin.training.run import Run, load_run
 from edgekin.training.settings import runs_under
 from edgekin.training.train import resume, train
 
-PIECES, RUNS, STATE = "pieces", "runs", "state.json"
-BEGIN_AGAIN = "Begin again with --force"
+RUNS = "runs"
 SCHEMA = "edgekin.compare-state/1"
 
 #: (stage, share of it that is done)
 Report = Callable[[str, float], None]
 
 
-class Store:
+class Store(PieceStore):
     """The folder of a comparison.
 
     Args:
@@ -37,39 +36,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], force: bool) -> None:
-        self.folder = folder
-        if (folder / STATE).is_file():
-            self._agree(identity, force)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} exists and holds no comparison", "Choose another --out")
-        try:
-            (folder / PIECES).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot write into {folder}: {error.strerror}", "Choose another --out") from error
-        write_json(folder / STATE, {"schema": SCHEMA, **identity})
-
-    def _agree(self, identity: dict[str, Any], force: bool) -> None:
-        found = read_object(self.folder / STATE, BEGIN_AGAIN)
-        if force:
-            for part in (PIECES, RUNS):
-                shutil.rmtree(self.folder / part, ignore_errors=True)
-            return
-        for key, value in identity.items():
-            if found.get(key) != value:
-                raise ConfigError(f"{self.folder} holds a comparison with {key} {found.get(key)}, not {value}",
-                                  "Choose another --out, or begin again with --force")
-
-    def read(self, key: str) -> dict[str, Any] | None:
-        """Return a finished piece, or None; one that cannot be read counts as not done."""
-        try:
-            return read_object(self.folder / PIECES / f"{key}.json", BEGIN_AGAIN)
-        except ConfigError:
-            return None
-
-    def write(self, key: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Keep a finished piece and return it."""
-        write_json(self.folder / PIECES / f"{key}.json", content)
-        return content
+        super().__init__(folder, "comparison", SCHEMA, identity, force, (PIECES, RUNS))
 
     def done(self, piece: Piece) -> dict[str, Any] | None:
         """Return the metrics of a piece whose training is finished and, where it is a row's, whose run is there."""

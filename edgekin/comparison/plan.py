@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +10,7 @@ from edgekin.comparison.ablations import ABLATIONS, Ablation, Variant
 from edgekin.comparison.contestants import Contestant
 from edgekin.comparison.settings import CompareConfig, Preset
 from edgekin.models import may_have_depth
+from edgekin.pieces import fingerprint
 from edgekin.robot.spec import RobotSpec
 from edgekin.training.settings import FEW_JOINTS, TrainConfig
 
@@ -76,8 +75,8 @@ class _Planner:
             "test_samples": self.preset.test, "seed": self.config.seed,
             **({"depth": True} if row and may_have_depth(who.model) else {}), **who.settings, **budget, **settings})
         made = replace(made, batch=min(made.batch_size, samples))
-        what = json.dumps([asdict(replace(made, robot="", name=None)), row, self.sha256], sort_keys=True)
-        key = f"{who.model}-{samples}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+        changing = fingerprint(asdict(replace(made, robot="", name=None)), row, self.sha256)
+        key = f"{who.model}-{samples}-{changing}"
         return Piece(label, who, replace(made, name=key).validated(), key, row)
 
     def plan(self, who: list[Contestant], bars: list[Ablation], left_out: list[str]) -> Plan:

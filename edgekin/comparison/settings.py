@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekin.errors import ConfigError
+from edgekin.pieces import folder_name
 from edgekin.training.settings import runs_folder
 
 
@@ -71,8 +71,7 @@ class CompareConfig:
 
     def folder(self, robot: str) -> Path:
         """Return where the comparison of a robot of this name goes."""
-        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", robot).strip("-") or "robot"
-        return self.out if self.out is not None else runs_folder() / f"compare-{plain}-{self.preset}"
+        return self.out if self.out is not None else runs_folder() / f"compare-{folder_name(robot)}-{self.preset}"
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edgekin.sim.pictures import Packed, Pictures, Timeline
 #: Frames are made in blocks of this length, whatever chunks are asked for: the chunks then change nothing.
 BLOCK = 256
 #: Events that a single pose cannot show: they need a past.
-_NEED_TIME = ("seized", "backlash", "encoder-drift", "latency", "jitter", "frozen-camera", "stale-joints")
+NEED_TIME = ("seized", "backlash", "encoder-drift", "latency", "jitter", "frozen-camera", "stale-joints")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Episode:
         Raises:
             ConfigError: n is no positive number, or an event shows only in time.
         """
-        timed = [event for event in self.events if event.kind in _NEED_TIME]
+        timed = [event for event in self.events if event.kind in NEED_TIME]
         if n < 1 or timed:
             what = f"{n} poses" if n < 1 else f"poses with {timed[0]}, which shows only in time"
             raise ConfigError(f"asked for {what}", "Ask for some, of events that a single picture shows")

@@ -13,6 +13,8 @@ MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
     "output": {"errors"},
+    "pieces": {"errors", "output"},
+    "workers": {"errors"},
     "machine": {"errors", "__version__"},
     "gpu": {"errors"},
     "robot": BASE,
@@ -31,7 +33,8 @@ MAY_IMPORT = {
     "training": BASE | {"robot", "sim", "models"},
     "quantization": BASE | {"robot", "sim", "models", "training"},
     "report": {"errors", "output"},
-    "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report"},
+    "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report", "pieces", "workers"},
+    "verification": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim", "report", "pieces", "workers"},
     "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle", "plans",
                        "opening"},
 }
@@ -51,6 +54,9 @@ HEAVY = {
     "PIL",
     "jinja2",
     "scipy",
+    "river",
+    "pyod",
+    "sklearn",
 }
 #: torch is what these modules are made of; their package's __init__ must not import them.
 TORCH_MODULES = {"models/neurokin.py", "models/resneurokin_d.py", "models/k3dgs.py", "models/k3dgs_views.py",

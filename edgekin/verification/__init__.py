@@ -1,0 +1,1 @@
+"""How well a detector of damage works: on simulated streams, healthy, damaged and disturbed."""
