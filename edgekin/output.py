@@ -24,15 +24,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any], indent: int | None = 2) -> None:
     """Write a JSON file whole or not at all.
+
+    Args:
+        path: its folder is made where it is missing.
+        content: JSON-ready.
+        indent: None: one line, for what only programs read.
 
     Raises:
         ConfigError: the place cannot be written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_atomic(path, (json.dumps(content, indent=indent) + "\n").encode())
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}", "Choose a place you may write") from error
 
@@ -48,8 +53,8 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def check_output(path: Path | None, force: bool) -> None:
-    """Check, before the work, that a --json file may be written.
+def check_output(path: Path | None, force: bool, option: str = "--json") -> None:
+    """Check, before the work, that the file of an option may be written.
 
     Raises:
         ConfigError: it exists already, it is a folder, or its folder does not exist.
@@ -57,6 +62,6 @@ def check_output(path: Path | None, force: bool) -> None:
     if path is None:
         return
     if path.exists() and not force:
-        raise ConfigError(f"{path} exists already", "Choose another --json, or overwrite it with --force")
+        raise ConfigError(f"{path} exists already", f"Choose another {option}, or overwrite it with --force")
     if path.is_dir() or not path.parent.is_dir():
         raise ConfigError(f"cannot write {path}: no such folder, or it is one", "Choose a file in a folder that exists")

@@ -76,5 +76,5 @@ class PieceStore:
 
     def write(self, key: str, content: dict[str, Any]) -> dict[str, Any]:
         """Keep a finished piece and return it."""
-        write_json(self.folder / PIECES / f"{key}.json", content)
+        write_json(self.folder / PIECES / f"{key}.json", content, indent=None)
         return content

@@ -19,6 +19,7 @@ COMMANDS = {
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "damages": "List what can happen to a simulated arm, and how it is written.",
+    "verify": "Verify the damage detector of a bundle on simulated streams.",
     "watch": "Run the bundle in the real-time loop beside a real arm.",
     "compare": "Train every self-model on a robot and compare them.",
     "estimate": "Estimate a bundle's frame on a device that is not at hand.",

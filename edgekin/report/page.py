@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from edgekin.errors import ConfigError, MissingExtra
+from edgekin.errors import ConfigError
 from edgekin.output import write_atomic, write_json
 from edgekin.report import plots, tables
+from edgekin.report.rendering import figures_of, rendered
 
 Json = dict[str, Any]
 MARKDOWN, HTML = "compare.md", "compare.html"
@@ -96,21 +96,12 @@ def html(result: Json, pictures: dict[str, bytes]) -> str:
     Raises:
         MissingExtra: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtra("jinja2", "report") from error
-    environment = Environment(loader=PackageLoader("edgekin.report"), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    figures = [{"name": name, "heading": PLOTS[name][0], "text": PLOTS[name][1],
-                "png": base64.b64encode(content).decode()} for name, content in pictures.items()]
-    page: str = environment.get_template(TEMPLATE).render(
-        title=_title(result), about=tables.about(result),
-        models=tables.models(result), why_not=tables.why_not(result), figures=figures,
+    return rendered(
+        TEMPLATE, title=_title(result), about=tables.about(result),
+        models=tables.models(result), why_not=tables.why_not(result), figures=figures_of(PLOTS, pictures),
         efficiency=tables.data_efficiency(result), published=tables.published(result),
         ablations=[(part["question"], tables.ablation(part)) for part in result["ablations"]],
         what=result["published"]["what"], caveats=result["published"]["caveats"], best=_best(result))
-    return page
 
 
 def _best(result: Json) -> list[tuple[str, str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from edgekin.errors import RobotError, RuntimeFault
 from edgekin.robot.spec import RobotSpec
 from edgekin.robot.structs import CONVENTION, base_rows, camera_struct, joint_structs
+
+#: Scenes of closed renderers with the hash of their geometry, oldest first, for the next renderer of the same robot: to
+#: make one takes as long as to draw hundreds of pictures.
+_parked: list[tuple[bytes, Any]] = []
+_parking = threading.Lock()
+PARKED_SCENES = 4
 
 
 class Renderer:
@@ -41,22 +49,29 @@ class Renderer:
         self._base = ffi.new("double[12]", base_rows(spec))
         self._n_links = len(spec.links)
         self._poses = ffi.new("double[]", 12 * self._n_links)
-        self._scene: Any = self._open(spec)
+        self._geometry, self._scene = self._open(spec)
 
-    def _open(self, spec: RobotSpec) -> Any:
+    def _open(self, spec: RobotSpec) -> tuple[bytes, Any]:
+        """The hash of the geometry, and its scene, which is this renderer's alone."""
         ffi = self._ffi
         starts = np.cumsum([0] + [len(link.vertices) for link in spec.links])
         vertices = np.ascontiguousarray(np.concatenate([link.vertices for link in spec.links]), dtype=np.float32)
         triangles = np.ascontiguousarray(np.concatenate([link.triangles + start for link, start in
                                                          zip(spec.links, starts[:-1], strict=True)]), dtype=np.int32)
         owner = np.repeat(np.arange(len(spec.links), dtype=np.int32), [len(link.triangles) for link in spec.links])
+        sizes = np.array([len(vertices), len(triangles), len(spec.links)])
+        geometry = hashlib.sha256(b"".join(part.tobytes() for part in (sizes, vertices, triangles, owner))).digest()
+        with _parking:
+            for index, (other, _) in enumerate(_parked):
+                if other == geometry:
+                    return _parked.pop(index)
         status = ffi.new("int *")
         scene = self._lib.ek_scene_create(ffi.from_buffer("float[]", vertices), len(vertices),
                                           ffi.from_buffer("int32_t[]", triangles), ffi.from_buffer("int32_t[]", owner),
                                           len(triangles), len(spec.links), status)
         if scene == ffi.NULL:
             self._check(status[0], "ek_scene_create")
-        return ffi.gc(scene, self._lib.ek_scene_destroy)
+        return geometry, ffi.gc(scene, self._lib.ek_scene_destroy)
 
     def _check(self, status: int, call: str) -> None:
         if status != 0:
@@ -127,10 +142,14 @@ class Renderer:
         return out
 
     def close(self) -> None:
-        """Free the C scene; the renderer cannot be used afterwards."""
-        if self._scene is not None:
-            self._ffi.release(self._scene)
-            self._scene = None
+        """Give up the C scene; the renderer cannot be used afterwards."""
+        scene, self._scene = self._scene, None
+        if scene is None:
+            return
+        with _parking:
+            _parked.append((self._geometry, scene))
+            if len(_parked) > PARKED_SCENES:
+                self._ffi.release(_parked.pop(0)[1])
 
     def __enter__(self) -> Renderer:
         return self

@@ -13,9 +13,9 @@ from typing import Any
 
 from edgekin.errors import ConfigError
 from edgekin.pieces import fingerprint, folder_name
-from edgekin.robot.cases import Case, check_case, check_events, read_cases, resolve, standard_cases
+from edgekin.robot.cases import Case, check_case, check_events, read_cases, standard_cases
 from edgekin.robot.catalogue import KINDS
-from edgekin.robot.events import joined
+from edgekin.robot.events import joined, parse_events
 from edgekin.robot.spec import RobotSpec
 from edgekin.sim.episode import NEED_TIME
 from edgekin.verification.settings import AFTER_S, CALIBRATION_STREAMS, ONSET_S, SINGLE_POSES, STREAM_S, VerifyConfig
@@ -92,7 +92,7 @@ def _is_quick(case: Case, joints: int) -> bool:
 
 
 def _case(text: str, robot: RobotSpec) -> Case:
-    events = resolve(text, {})
+    events = parse_events(text)
     check_events(robot, events)
     return Case(text, events)
 

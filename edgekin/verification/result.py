@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from edgekin.machine import describe, revision
 from edgekin.robot.cases import Case
 from edgekin.verification.plan import CASE, EXAMPLE, HEALTHY, SINGLE, Plan, is_damage
 from edgekin.verification.scoring import Json, Judge, Outcome, auc, false_alarms, outcome_of, time_percentiles
-from edgekin.verification.versus import Shared, best_of
+from edgekin.verification.versus import Shared, best_of, keeps_to
 from edgekin.verification.work import Bench
 
 SCHEMA = "edgekin.verify/1"
@@ -86,6 +85,7 @@ def build(bench: Bench, plan: Plan, pieces: Mapping[str, Json]) -> Json:
             for name in shared.names}
     baselines = {name: row for name, row in rows.items() if name != main}
     best = best_of(baselines, config.false_alarms_per_hour)
+    kept = main in rows and keeps_to(rows[main], config.false_alarms_per_hour)
     camera = robot.cameras[0]
     return {
         "schema": SCHEMA, "revision": revision(), "seed": config.seed, "machine": describe(),
@@ -97,13 +97,13 @@ def build(bench: Bench, plan: Plan, pieces: Mapping[str, Json]) -> Json:
         "nuisances": [judge.nuisance(case, outcomes[case.name]) for case in plan.cases if not is_damage(case)],
         "isolation_top1": isolation, "abstain_rate": abstained, "confusion": judge.confusion(every),
         "auc": found.aucs(), "baselines": baselines,
-        "versus": {"on_shared": rows.get(main), "best": best, "ratio": _ratio(rows, main, best)},
+        "versus": {"on_shared": rows.get(main), "kept": kept, "best": best,
+                   "ratio": _ratio(rows[best], rows[main]) if kept and best is not None else None},
         "curves": {name: curve for name in shared.names if (curve := shared.curve(name))},
         "exec_us": time_percentiles(found.times(main)), "example": found.example,
         "revisions": sorted({str(piece["revision"]) for piece in found.all} | {revision()})}
 
 
-def _ratio(rows: Mapping[str, Json], main: str, best: str | None) -> float | None:
+def _ratio(best: Json, own: Json) -> float:
     """The best baseline's median delay over the verified detector's."""
-    own: Any = rows[main]["median_frames"] if main in rows else None
-    return round(rows[best]["median_frames"] / own, 3) if best is not None and own else None
+    return round(float(best["median_frames"]) / float(own["median_frames"]), 3)

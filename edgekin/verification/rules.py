@@ -108,15 +108,17 @@ class Cusum(Statistic):
 
 
 class RegionCusum(Cusum):
-    """The same with the residual standardised by region of poses, as the bundle does it."""
+    """The same with the residual standardised by the bundle's regions of poses first."""
 
     name = "cusum-regions"
 
     def fit(self, healthy: Sequence[Observed]) -> None:
-        pass
+        z = np.concatenate([seen.z for seen in healthy])
+        self.mean, self.std = float(z.mean()), float(z.std())
 
     def standardised(self, seen: Observed) -> Float:
-        return seen.z
+        z: Float = (seen.z - self.mean) / self.std
+        return z
 
 
 def threshold_of(peaks: Float, stream_hours: float, alarms_per_hour: float) -> float:

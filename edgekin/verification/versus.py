@@ -98,11 +98,17 @@ class Shared:
                 "missed": round(missed / len(self.damages), 4), "early": round(early / len(self.damages), 4)}
 
 
-def best_of(rows: Mapping[str, Json], alarms_per_hour: float) -> str | None:
-    """Return the baseline with the least median delay among those that may keep to a rate of false alarms, or None.
+def keeps_to(row: Json, alarms_per_hour: float) -> bool:
+    """Tell whether a detector may have this rate of false alarms: the 95% bound from below of what was seen allows it.
 
-    One may keep to it where the exact 95% bound from below of what it was seen to do is not above.
+    One without a delay, because it always alarms too early, does not.
     """
-    kept = {name: row["median_frames"] for name, row in rows.items() if row["median_frames"] is not None
-            and row["healthy_hours"] and poisson_lower(row["healthy_alarms"]) / row["healthy_hours"] <= alarms_per_hour}
-    return min(kept, key=lambda name: kept[name], default=None)
+    hours = row["healthy_hours"]
+    return bool(row["median_frames"] is not None and hours
+                and poisson_lower(row["healthy_alarms"]) / hours <= alarms_per_hour)
+
+
+def best_of(rows: Mapping[str, Json], alarms_per_hour: float) -> str | None:
+    """Return the baseline with the least median delay among those that may keep to a rate of false alarms, or None."""
+    kept = [name for name, row in rows.items() if keeps_to(row, alarms_per_hour)]
+    return min(kept, key=lambda name: float(rows[name]["median_frames"]), default=None)

@@ -8,6 +8,8 @@ from robots import BOX, URDF, seed_arm, write
 
 from edgekin.errors import RobotError, RuntimeFault
 from edgekin.robot import Link, RobotOptions, link_poses, load_robot, published_options
+from edgekin.robot.damage import apply_damage
+from edgekin.robot.events import parse_event
 from edgekin.robot.loading import pybullet_data_folder
 from edgekin.sim.excitation import sobol
 from edgekin.sim.renderer import Renderer
@@ -147,3 +149,22 @@ def test_bad_angles_and_a_closed_renderer_are_refused():
     renderer.close()
     with pytest.raises(RuntimeFault, match="closed"):
         renderer.masks(np.zeros(4))
+
+
+def test_a_scene_is_used_again_but_never_by_two_at_once():
+    """Of eight robots in turn: more than are kept."""
+    specs = [load_robot("arm4"), *(apply_damage(load_robot("arm4"), parse_event(f"bend:2:{d}")) for d in range(1, 8))]
+    q = np.random.default_rng(5).uniform(-1.0, 1.0, (3, 4))
+    expected = [masks_of(spec, q) for spec in specs]
+    for _ in range(2):
+        for spec, masks in zip(specs, expected, strict=True):
+            with Renderer(spec) as first, Renderer(spec) as second:
+                assert first._scene is not second._scene
+                assert np.array_equal(first.masks(q), masks)
+                assert np.array_equal(second.masks(q), masks)
+            assert np.array_equal(masks_of(spec, q), masks)
+
+
+def masks_of(spec, q):
+    with Renderer(spec) as renderer:
+        return renderer.masks(q)
