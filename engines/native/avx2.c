@@ -93,10 +93,10 @@ TILES(i8n_p4b1, tile_int8, 4, 1, 1)
 TILES(i8n_p4b2, tile_int8, 4, 2, 1)
 
 static void dot_int8(const void *args) {
-  static const tile_fn one[2][5] = {{0, i8_p1b1, i8_p1b2, 0, i8_p1b4}, {0, i8n_p1b1, i8n_p1b2, 0, i8n_p1b4}};
-  static const tile_fn four[2][5] = {{0, i8_p4b1, i8_p4b2, 0, 0}, {0, i8n_p4b1, i8n_p4b2, 0, 0}};
+  static const tiles all[2][2] = {{{4, {0, i8_p4b1, i8_p4b2}}, {1, {0, i8_p1b1, i8_p1b2, 0, i8_p1b4}}},
+                                  {{4, {0, i8n_p4b1, i8n_p4b2}}, {1, {0, i8n_p1b1, i8n_p1b2, 0, i8n_p1b4}}}};
   const ek_dot *d = args;
-  run_tiles(d, one[d->negative], four[d->negative]);
+  run_tiles(d, all[d->negative]);
 }
 
 /* ---- FP32
@@ -141,9 +141,8 @@ TILES(f_p4b1, tile_fp32, 4, 1)
 TILES(f_p4b2, tile_fp32, 4, 2)
 
 static void dot_fp32(const void *args) {
-  static const tile_fn one[5] = {0, f_p1b1, f_p1b2, 0, f_p1b4};
-  static const tile_fn four[5] = {0, f_p4b1, f_p4b2, 0, 0};
-  run_tiles(args, one, four);
+  static const tiles all[2] = {{4, {0, f_p4b1, f_p4b2}}, {1, {0, f_p1b1, f_p1b2, 0, f_p1b4}}};
+  run_tiles(args, all);
 }
 
 /* ---- resize: rows along x once per input row, then two of them blended for every output row
@@ -203,12 +202,18 @@ RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 #define SHARED                                                                                                         \
-  .dot_fp32 = dot_fp32, .columns_fp32 = ek_avx2_columns_fp32, .columns_int8 = ek_avx2_columns_int8,                    \
-  .stamp_fp32 = ek_avx2_stamp_fp32, .scatter_int8 = ek_avx2_scatter_int8, .resize_fp32 = resize_fp32,                  \
-  .resize_int8 = resize_int8, .narrow_fp32 = ek_avx2_narrow_fp32, .narrow_int8 = ek_avx2_narrow_int8,                  \
-  .joints_int8 = ek_avx2_joints_int8, .follow_linear = ek_avx2_follow_linear, .follow_window = ek_avx2_follow_window,  \
-  .follow_finish = ek_avx2_follow_finish, .upconv_fp32 = &ek_avx2_upconv_fp32, .upconv_int8 = &ek_avx2_upconv_int8
+  .columns_fp32 = ek_avx2_columns_fp32, .columns_int8 = ek_avx2_columns_int8, .stamp_fp32 = ek_avx2_stamp_fp32,        \
+  .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .narrow_fp32 = ek_avx2_narrow_fp32,                          \
+  .narrow_int8 = ek_avx2_narrow_int8, .joints_int8 = ek_avx2_joints_int8, .follow_linear = ek_avx2_follow_linear,      \
+  .follow_window = ek_avx2_follow_window, .follow_finish = ek_avx2_follow_finish, .upconv_fp32 = &ek_avx2_upconv_fp32, \
+  .upconv_int8 = &ek_avx2_upconv_int8
 
-const ek_kernels ek_kernels_avx2 = {SHARED, .dot_int8 = dot_int8, .stamp_int8 = ek_avx2_stamp_int8};
-const ek_kernels ek_kernels_avx512 = {SHARED, .dot_int8 = ek_avx512_dot_int8};
+const ek_kernels ek_kernels_avx2 = {SHARED,
+                                    .dot_blocks = 2,
+                                    .dot_fp32 = dot_fp32,
+                                    .dot_int8 = dot_int8,
+                                    .stamp_int8 = ek_avx2_stamp_int8,
+                                    .scatter_int8 = ek_avx2_scatter_int8};
+const ek_kernels ek_kernels_avx512 = {SHARED, .dot_blocks = 4, .dot_fp32 = ek_avx512_dot_fp32,
+                                      .dot_int8 = ek_avx512_dot_int8};
 #endif

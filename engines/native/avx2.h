@@ -20,6 +20,7 @@ void ek_avx2_stamp_int8(const void *args);
 void ek_avx2_follow_linear(void *layer, int y, const ek_change *changes, int n);
 void ek_avx2_follow_window(void *layer, int y, const ek_change *changes, int n);
 void ek_avx2_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
+void ek_avx512_dot_fp32(const void *args);
 void ek_avx512_dot_int8(const void *args);
 
 extern const ek_upconv_loops ek_avx2_upconv_fp32, ek_avx2_upconv_int8;

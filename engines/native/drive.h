@@ -24,24 +24,29 @@ static inline void step(walk *w) {
 
 typedef void (*tile_fn)(const ek_dot *, const ek_group *, const walk *);
 
-/* All groups over all pixels, four pixels at a time; groups outermost, so that their weights stay in the cache. */
-static void run_tiles(const ek_dot *d, const tile_fn one[5], const tile_fn four[5]) {
+/* Tiles of so many pixels, at most 8; [blocks] of outputs. */
+typedef struct {
+  int pixels;
+  tile_fn run[5];
+} tiles;
+
+/* All groups over all pixels, in the widest tiles that fit: widest first, the last of one pixel. Groups outermost, so
+ * that their weights stay in the cache. */
+static void run_tiles(const ek_dot *d, const tiles *widest) {
   int64_t n = (int64_t)d->rows * d->cols;
   for (int k = 0; k < d->n_groups; k++) {
     const ek_group *g = &d->groups[k];
+    const tiles *t = widest;
     walk next = {.d = d};
-    int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-      walk at[4];
-      for (int p = 0; p < 4; p++) {
+    for (int64_t i = 0; i < n; i += t->pixels) {
+      walk at[8];
+      while (i + t->pixels > n)
+        t++;
+      for (int p = 0; p < t->pixels; p++) {
         at[p] = next;
         step(&next);
       }
-      four[g->blocks](d, g, at);
-    }
-    for (; i < n; i++) {
-      one[g->blocks](d, g, &next);
-      step(&next);
+      t->run[g->blocks](d, g, at);
     }
   }
 }

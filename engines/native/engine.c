@@ -84,10 +84,11 @@ int ek_isa_supported(int isa) {
   case EK_ISA_AVX2:
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   case EK_ISA_AVX512:
-#ifdef EK_EMULATE_VNNI /* avx512.c in the tests */
+#ifdef EK_EMULATE_AVX512 /* avx512.c in the tests */
     return ek_isa_supported(EK_ISA_AVX2);
 #else
-    return ek_isa_supported(EK_ISA_AVX2) && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    return ek_isa_supported(EK_ISA_AVX2) && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vnni");
 #endif
 #elif defined(__aarch64__)
   case EK_ISA_NEON: /* every aarch64 CPU has it */

@@ -267,6 +267,7 @@ void ek_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels
 void ek_finish_columns(const ek_columns *columns, const int32_t *sums, ek_finish_fn finish);
 
 typedef struct {
+  int dot_blocks; /* of 8 outputs in a group of ek_dot where there are many pixels: 1, 2 or 4 */
   void (*dot_fp32)(const void *ek_dot_args);
   void (*dot_int8)(const void *ek_dot_args);
   void (*columns_fp32)(const void *ek_columns_args);

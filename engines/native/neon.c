@@ -92,13 +92,13 @@ TILE_INT8(dot_p4b1, add_unit_dotprod, DOTPROD, 4, 1)
 TILE_INT8(dot_p4b2, add_unit_dotprod, DOTPROD, 4, 2)
 
 static void dot_int8(const void *args) {
-  static const tile_fn one[5] = {0, i8_p1b1, i8_p1b2, 0, i8_p1b4}, four[5] = {0, i8_p4b1, i8_p4b2, 0, 0};
-  run_tiles(args, one, four);
+  static const tiles all[2] = {{4, {0, i8_p4b1, i8_p4b2}}, {1, {0, i8_p1b1, i8_p1b2, 0, i8_p1b4}}};
+  run_tiles(args, all);
 }
 
 static void dotprod_int8(const void *args) {
-  static const tile_fn one[5] = {0, dot_p1b1, dot_p1b2, 0, dot_p1b4}, four[5] = {0, dot_p4b1, dot_p4b2, 0, 0};
-  run_tiles(args, one, four);
+  static const tiles all[2] = {{4, {0, dot_p4b1, dot_p4b2}}, {1, {0, dot_p1b1, dot_p1b2, 0, dot_p1b4}}};
+  run_tiles(args, all);
 }
 
 /* Blocks b to b + 7. */
@@ -242,8 +242,8 @@ TILE_FP32(f_p4b1, 4, 1)
 TILE_FP32(f_p4b2, 4, 2)
 
 static void dot_fp32(const void *args) {
-  static const tile_fn one[5] = {0, f_p1b1, f_p1b2, 0, f_p1b4}, four[5] = {0, f_p4b1, f_p4b2, 0, 0};
-  run_tiles(args, one, four);
+  static const tiles all[2] = {{4, {0, f_p4b1, f_p4b2}}, {1, {0, f_p1b1, f_p1b2, 0, f_p1b4}}};
+  run_tiles(args, all);
 }
 
 #define MULTIPLY_ADD(x, w, sum) ((x) * (w) + (sum))
@@ -300,10 +300,10 @@ RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 #define SHARED                                                                                                         \
-  .dot_fp32 = dot_fp32, .columns_fp32 = columns_fp32, .columns_int8 = columns_int8, .stamp_fp32 = stamp_fp32,          \
-  .scatter_int8 = scatter_int8, .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .joints_int8 = joints_int8,    \
-  .follow_linear = ek_follow_linear_add, .follow_window = ek_follow_window_add, .follow_finish = ek_follow_finish,     \
-  .upconv_fp32 = &ek_upconv_fp32, .upconv_int8 = &ek_upconv_int8
+  .dot_blocks = 2, .dot_fp32 = dot_fp32, .columns_fp32 = columns_fp32, .columns_int8 = columns_int8,                   \
+  .stamp_fp32 = stamp_fp32, .scatter_int8 = scatter_int8, .resize_fp32 = resize_fp32, .resize_int8 = resize_int8,      \
+  .joints_int8 = joints_int8, .follow_linear = ek_follow_linear_add, .follow_window = ek_follow_window_add,            \
+  .follow_finish = ek_follow_finish, .upconv_fp32 = &ek_upconv_fp32, .upconv_int8 = &ek_upconv_int8
 
 const ek_kernels ek_kernels_neon = {SHARED, .dot_int8 = dot_int8};
 const ek_kernels ek_kernels_dotprod = {SHARED, .dot_int8 = dotprod_int8};

@@ -200,7 +200,7 @@ static int push_dot(ek_engine *e, ek_pack *j, ek_dot d, const ek_kernels *kernel
   ek_group *groups = NULL;
   if (j->layer->kind == EK_LINEAR && (!j->negative || (int8 && j->layer->in_max > 127)))
     return ek_push_columns(e, j, &d, kernels);
-  j->blocks_per_group = d.rows * d.cols == 1 ? 4 : 2;
+  j->blocks_per_group = d.rows * d.cols == 1 ? 4 : kernels->dot_blocks;
   int status = make_groups(e, j, &groups, &n_groups);
   if (!status)
     status = int8 ? pack_int8(e, j, groups, n_groups) : pack_fp32(e, j, groups, n_groups);
@@ -213,7 +213,7 @@ static int push_dot(ek_engine *e, ek_pack *j, ek_dot d, const ek_kernels *kernel
   d.relu = j->layer->relu;
   d.negative = j->negative;
   *kept = d;
-  if (int8 && ek_scatter_pays(j->layer, j->negative))
+  if (int8 && kernels->scatter_int8 && ek_scatter_pays(j->layer, j->negative))
     return ek_push_scatter(e, j->layer, j->in, j->out, kept, kernels);
   return ek_push(e, int8 ? kernels->dot_int8 : kernels->dot_fp32, kept);
 }

@@ -41,7 +41,7 @@ def _emulate(cpu: str, *command: str) -> str:
 def test_avx512_kernels_give_the_bits_of_the_scalar_ones(tmp_path: Path):
     if platform.machine() != "x86_64" or shutil.which("gcc") is None:
         pytest.skip("needs an x86-64 machine with AVX2 and gcc: apt-get install build-essential")
-    make = ["make", "-s", "-C", str(ROOT / "engines"), f"BUILD={tmp_path}", "CPPFLAGS=-DEK_EMULATE_VNNI -I../tests/c"]
+    make = ["make", "-s", "-C", str(ROOT / "engines"), f"BUILD={tmp_path}", "CPPFLAGS=-DEK_EMULATE_AVX512 -I../tests/c"]
     done = subprocess.run([*make, str(tmp_path / "test_kernels")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     done = subprocess.run([tmp_path / "test_kernels", str(NETWORKS), "avx512"], capture_output=True, text=True,
