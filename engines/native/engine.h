@@ -28,6 +28,8 @@ typedef struct {
 
 /* Packed sums of pixels: score.c. */
 typedef uint64_t ek_pixels __attribute__((vector_size(16)));
+/* Of eight pixels: where their mask adds to the place of ek_pixels, in 8 bytes. */
+typedef uint16_t ek_observed __attribute__((vector_size(16)));
 
 /* Another processor that runs the network: engines/cuda. */
 typedef struct {
@@ -63,6 +65,8 @@ struct ek_engine {
   /* Scoring, by blocks: row y of a view is in row y / EK_BLOCK of its blocks. */
   int block_rows, block_columns;         /* of all views */
   ek_pixels *pixels, *sums;              /* INT8: (2, 256) what a pixel of logit i - 128 adds; (rows, columns) */
+  ek_observed *places;                   /* INT8: (columns) scratch: where the pixels of a row are in `pixels` */
+  const ek_observed *observed;           /* INT8: (256) for each byte of a mask */
   double nll_unit;                       /* INT8: fixed-point steps in a nat */
   ek_block_score *blocks;                /* FP32: (rows, columns) */
   void *partials;                        /* FP32: (columns) scratch */

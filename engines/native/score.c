@@ -32,8 +32,13 @@ static int prepare_int8(ek_engine *e) {
   int64_t blocks = (int64_t)e->block_rows * e->block_columns;
   e->pixels = ek_pool(e, 512 * (int64_t)sizeof *e->pixels);
   e->sums = ek_pool(e, blocks * (int64_t)sizeof *e->sums);
-  if (!e->pixels || !e->sums)
+  ek_observed *observed = ek_pool(e, 256 * (int64_t)sizeof *observed);
+  e->places = ek_pool(e, e->block_columns * (int64_t)sizeof *e->places);
+  if (!e->pixels || !e->sums || !e->places || !observed)
     return EK_E_MEMORY;
+  for (int i = 0; i < 256 * 8; i++)
+    observed[i / 8][i % 8] = i / 8 << i % 8 & 128 ? 2 * 256 : 0;
+  e->observed = (const ek_observed *)observed;
   int exponent;
   frexp(128 * (double)e->logit_scale + 1, &exponent); /* the largest nll is below 2^exponent */
   e->nll_unit = ldexp(1, NLL_BITS - 6 - 1 - exponent);
@@ -42,19 +47,65 @@ static int prepare_int8(ek_engine *e) {
   return EK_OK;
 }
 
-/* Up to eight pixels of a row. Most bytes of a mask are all background or all robot: then no bit is looked at. */
-static inline ek_pixels sum8(const ek_pixels *pixels, const int8_t *logits, uint32_t bits, int n) {
-  ek_pixels a = {0, 0}, b = {0, 0};
-  const ek_pixels *zero = pixels + 128; /* by value */
-  if (n == 8 && (bits == 0 || bits == 255)) {
-    zero += bits ? 256 : 0;
-    for (int i = 0; i < 8; i += 2)
-      a += zero[logits[i]], b += zero[logits[i + 1]];
-    return a + b;
+typedef uint8_t eight_bytes __attribute__((vector_size(8)));
+
+/* The last pixels of a row, fewer than eight: a word that ends with them is read, not what is behind the row. */
+static uint64_t last_bytes(const int8_t *logits, int width) {
+  uint64_t word = 0;
+  if (width < 8) {
+    memcpy(&word, logits, (size_t)width);
+    return word;
   }
-  for (int i = 0; i < n; i++)
-    a += zero[logits[i] + (int)(bits << (i + 1) & 256)];
-  return a;
+  memcpy(&word, logits + width - 8, 8);
+  return word >> 8 * (8 - width % 8); /* every host is little-endian */
+}
+
+static inline ek_observed places_of(const ek_engine *e, uint64_t logits, uint8_t mask) {
+  eight_bytes bytes;
+  logits ^= UINT64_C(0x8080808080808080); /* counted from -128 */
+  memcpy(&bytes, &logits, 8);
+  return 2 * __builtin_convertvector(bytes, ek_observed) + e->observed[mask];
+}
+
+/* Where the pixels of a row lie in the table, in 8 bytes: what an address can be counted in. No branch: where a mask's
+ * edge lies cannot be foretold. */
+static void find_pixels(const ek_engine *e, const int8_t *logits, const uint8_t *mask, ek_observed *at) {
+  int width = e->info.width, whole = width / 8;
+  for (int i = 0; i < whole; i++) {
+    uint64_t word;
+    memcpy(&word, logits + 8 * i, 8);
+    at[i] = places_of(e, word, mask[i]);
+  }
+  if (width % 8)
+    at[whole] = places_of(e, last_bytes(logits, width), mask[whole]);
+}
+
+static inline ek_pixels pixel_at(const ek_pixels *pixels, uint16_t at) {
+  return *(const ek_pixels *)((const char *)pixels + 8 * (size_t)at);
+}
+
+/* Adds the pixels of a row to the sums of its blocks. */
+static void add_row(const ek_engine *e, ek_pixels *sums) {
+  const uint16_t *at = (const uint16_t *)e->places;
+  const ek_pixels *pixels = e->pixels;
+  int width = e->info.width, whole = width / 8;
+  for (int i = 0; i < whole; i++, at += 8) {
+    uint64_t four[2]; /* loads bound this loop: one for four places */
+    memcpy(four, at, sizeof four);
+    ek_pixels a = sums[i], b = {0, 0};
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+      a += pixel_at(pixels, (uint16_t)(four[0] >> 16 * k));
+      b += pixel_at(pixels, (uint16_t)(four[1] >> 16 * k));
+    }
+    sums[i] = a + b;
+  }
+  if (width % 8) {
+    ek_pixels last = sums[whole];
+    for (int k = 0; k < width % 8; k++)
+      last += pixel_at(pixels, at[k]);
+    sums[whole] = last;
+  }
 }
 
 static void score_int8(const ek_engine *e, const uint8_t *masks) {
@@ -63,9 +114,8 @@ static void score_int8(const ek_engine *e, const uint8_t *masks) {
   memset(e->sums, 0, sizeof *e->sums * (size_t)e->block_rows * (size_t)columns);
   for (int y = 0; y < rows; y++, logits += width, masks += columns) {
     int block_row = y / height * (e->block_rows / e->info.n_views) + y % height / EK_BLOCK;
-    ek_pixels *sums = e->sums + (int64_t)block_row * columns;
-    for (int i = 0; i < columns; i++)
-      sums[i] += sum8(e->pixels, logits + EK_BLOCK * i, masks[i], width - 8 * i < 8 ? width - 8 * i : 8);
+    find_pixels(e, logits, masks, e->places);
+    add_row(e, e->sums + (int64_t)block_row * columns);
   }
 }
 
