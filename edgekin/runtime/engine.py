@@ -134,7 +134,9 @@ class Engine:
         if joints.shape != (self.info.n_joints,):
             raise RuntimeFault(f"joint angles have the shape {joints.shape}, expected ({self.info.n_joints},)")
         pointer = ffi.cast("const float *", ffi.from_buffer(joints))
-        check(lib.ek_engine_run(self.handle, pointer), f"cannot run the engine on {joints.tolist()} rad")
+        status = lib.ek_engine_run(self.handle, pointer)
+        if status:  # the text takes as long as a small network
+            check(status, f"cannot run the engine on {joints.tolist()} rad")
 
     def logits(self) -> NDArray[np.float32]:
         """Return the last prediction (V, H, W) float32, natural-log odds."""

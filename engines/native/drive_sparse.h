@@ -67,18 +67,26 @@ static inline void run_stamp(const ek_stamp *s, const stamp_loops *loops) {
     stamp_done(s, row, bytes, loops->finish);
 }
 
+typedef int8_t ek_lane_bytes __attribute__((vector_size(8)));
+
 /* The layer that reads joints: few inputs, in 16 bits. finish: as in ek_kernels. */
 #define JOINTS_INT8(name, target, finish)                                                                              \
   target static void name(const void *args) {                                                                          \
     const ek_columns *c = args;                                                                                        \
     const int16_t *x = c->in;                                                                                          \
     const int8_t *w = c->weights;                                                                                      \
-    int32_t *sums = c->sums;                                                                                           \
-    memcpy(sums, c->bias, 4 * (size_t)c->row);                                                                         \
-    for (int i = 0; i < c->inputs.n; i++)                                                                              \
-      for (int r = 0; r < c->row; r++)                                                                                 \
-        sums[r] += x[i] * w[(int64_t)i * c->row + r];                                                                  \
-    ek_finish_columns(c, sums, finish);                                                                                \
+    ek_lane_bits *sums = c->sums;                                                                                      \
+    const ek_lane_bits *bias = c->bias;                                                                                \
+    for (int b = 0; b < c->row / 8; b++) {                                                                             \
+      ek_lane_bits sum = bias[b];                                                                                      \
+      for (int i = 0; i < c->inputs.n; i++) {                                                                          \
+        ek_lane_bytes eight;                                                                                           \
+        memcpy(&eight, w + (int64_t)i * c->row + 8 * b, sizeof eight);                                                 \
+        sum += x[i] * __builtin_convertvector(eight, ek_lane_bits);                                                    \
+      }                                                                                                                \
+      sums[b] = sum;                                                                                                   \
+    }                                                                                                                  \
+    ek_finish_columns(c, c->sums, finish);                                                                             \
   }
 
 /* FP32 columns stream whole rows of weights, four at a time: they come from far away, in order. */
