@@ -202,18 +202,23 @@ RESIZE(resize_int8, int16_t, widen_int8, blend_int8)
 RESIZE(resize_fp32, float, widen_fp32, blend_fp32)
 
 #define SHARED                                                                                                         \
-  .columns_fp32 = ek_avx2_columns_fp32, .columns_int8 = ek_avx2_columns_int8, .stamp_fp32 = ek_avx2_stamp_fp32,        \
-  .resize_fp32 = resize_fp32, .resize_int8 = resize_int8, .narrow_fp32 = ek_avx2_narrow_fp32,                          \
-  .narrow_int8 = ek_avx2_narrow_int8, .joints_int8 = ek_avx2_joints_int8, .follow_linear = ek_avx2_follow_linear,      \
-  .follow_window = ek_avx2_follow_window, .follow_finish = ek_avx2_follow_finish, .upconv_fp32 = &ek_avx2_upconv_fp32, \
-  .upconv_int8 = &ek_avx2_upconv_int8
+  .columns_fp32 = ek_avx2_columns_fp32, .stamp_fp32 = ek_avx2_stamp_fp32, .resize_fp32 = resize_fp32,                  \
+  .resize_int8 = resize_int8, .narrow_fp32 = ek_avx2_narrow_fp32, .narrow_int8 = ek_avx2_narrow_int8,                  \
+  .joints_int8 = ek_avx2_joints_int8, .follow_linear = ek_avx2_follow_linear, .follow_window = ek_avx2_follow_window,  \
+  .follow_finish = ek_avx2_follow_finish, .upconv_fp32 = &ek_avx2_upconv_fp32
 
 const ek_kernels ek_kernels_avx2 = {SHARED,
                                     .dot_blocks = 2,
                                     .dot_fp32 = dot_fp32,
+                                    .columns_int8 = ek_avx2_columns_int8,
                                     .dot_int8 = dot_int8,
                                     .stamp_int8 = ek_avx2_stamp_int8,
-                                    .scatter_int8 = ek_avx2_scatter_int8};
-const ek_kernels ek_kernels_avx512 = {SHARED, .dot_blocks = 4, .dot_fp32 = ek_avx512_dot_fp32,
-                                      .dot_int8 = ek_avx512_dot_int8};
+                                    .scatter_int8 = ek_avx2_scatter_int8,
+                                    .upconv_int8 = &ek_avx2_upconv_int8};
+const ek_kernels ek_kernels_avx512 = {SHARED,
+                                      .dot_blocks = 4,
+                                      .columns_int8 = ek_avx512_columns_int8,
+                                      .dot_fp32 = ek_avx512_dot_fp32,
+                                      .dot_int8 = ek_avx512_dot_int8,
+                                      .upconv_int8 = &ek_avx512_upconv_int8};
 #endif

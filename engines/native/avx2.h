@@ -11,6 +11,7 @@
 
 void ek_avx2_columns_fp32(const void *args);
 void ek_avx2_columns_int8(const void *args);
+void ek_avx2_gather_int8(const ek_inputs *inputs, const void *x, ek_list *list);
 void ek_avx2_joints_int8(const void *args);
 void ek_avx2_narrow_fp32(const void *args);
 void ek_avx2_narrow_int8(const void *args);
@@ -20,10 +21,11 @@ void ek_avx2_stamp_int8(const void *args);
 void ek_avx2_follow_linear(void *layer, int y, const ek_change *changes, int n);
 void ek_avx2_follow_window(void *layer, int y, const ek_change *changes, int n);
 void ek_avx2_follow_finish(const ek_requant *requant, const int32_t *sums, int pixels, int8_t *out);
+void ek_avx512_columns_int8(const void *args);
 void ek_avx512_dot_fp32(const void *args);
 void ek_avx512_dot_int8(const void *args);
 
-extern const ek_upconv_loops ek_avx2_upconv_fp32, ek_avx2_upconv_int8;
+extern const ek_upconv_loops ek_avx2_upconv_fp32, ek_avx2_upconv_int8, ek_avx512_upconv_int8;
 
 /* The upper half of each 64-bit lane in its lower one, too. */
 INLINE __m256i upper(__m256i x) {

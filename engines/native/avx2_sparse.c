@@ -7,7 +7,7 @@
 #define MULTIPLY_ADD(x, w, sum) ((ek_lanes)_mm256_fmadd_ps((__m256)(x), (__m256)(w), (__m256)(sum)))
 
 /* Eight inputs at a time, moved to the front by a table. */
-TARGET static void gather_int8(const ek_inputs *in, const void *from, ek_list *list) {
+TARGET void ek_avx2_gather_int8(const ek_inputs *in, const void *from, ek_list *list) {
   if (!in->order) {
     ek_gather_int8(in, from, list);
     return;
@@ -144,7 +144,7 @@ TARGET static void columns_lanes(const ek_columns *c, int first, int n) {
 TARGET void ek_avx2_columns_int8(const void *args) {
   const ek_columns *c = args;
   const int32_t *sums = c->sums;
-  gather_int8(&c->inputs, c->in, c->list);
+  ek_avx2_gather_int8(&c->inputs, c->in, c->list);
   memcpy(c->sums, c->bias, 4 * (size_t)c->row);
   for (int first = 0; first < c->row; first += COLUMN_LANES)
     columns_lanes(c, first, c->row - first < COLUMN_LANES ? c->row - first : COLUMN_LANES);
@@ -206,7 +206,7 @@ TARGET static void stamp_finish(const ek_stamp *s, const void *row, void *to) {
 void ek_avx2_stamp_int8(const void *args) {
   static const stamp_loops loops = {
       1,
-      gather_int8,
+      ek_avx2_gather_int8,
       {0, piece_1, piece_2, piece_3, piece_4, piece_5, piece_6, piece_7, piece_8, piece_9, piece_10},
       stamp_finish};
   run_stamp(args, &loops);

@@ -14,11 +14,45 @@ INLINE512 __m512i load_weights(const int8_t *w, int blocks) {
 }
 
 /* The first factor of vpdpbusd is unsigned: a sign of the activation moves to the weight. */
-INLINE512 __m512i add_products(__m512i sums, __m512i x, __m512i w, int negative) {
-  if (!negative)
-    return _mm512_dpbusd_epi32(sums, x, w);
-  w = _mm512_mask_sub_epi8(w, _mm512_movepi8_mask(x), _mm512_setzero_si512(), w);
-  return _mm512_dpbusd_epi32(sums, _mm512_abs_epi8(x), w);
+INLINE512 void add_products(__m512i *sum, __m512i x, __m512i w, int negative) {
+  if (negative) {
+    w = _mm512_mask_sub_epi8(w, _mm512_movepi8_mask(x), _mm512_setzero_si512(), w);
+    x = _mm512_abs_epi8(x);
+  }
+  add_bytes(sum, x, w);
+}
+
+/* The outputs of P pixels, two blocks in each of N registers. */
+INLINE512 void store_int8(const ek_dot *d, const ek_group *g, const walk *at, __m512i acc[8][2], int P, int N) {
+  int shift = d->shift, relu = d->relu; /* read before the stores, which might be to anywhere */
+#pragma GCC unroll 2
+  for (int b = 0; b < N; b++) {
+    __m512i mult = _mm512_loadu_si512(g->mult + 16 * b);
+    int8_t *first = (int8_t *)d->out + g->out_off[2 * b], *second = (int8_t *)d->out + g->out_off[2 * b + 1];
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) {
+      __m128i y = requantize512(acc[p][b], mult, shift, relu);
+      _mm_storel_epi64((__m128i *)(first + at[p].out), y);
+      _mm_storel_epi64((__m128i *)(second + at[p].out), _mm_unpackhi_epi64(y, y));
+    }
+  }
+}
+
+/* Those of one block, in half a register: two pixels together. */
+INLINE512 void store_halves(const ek_dot *d, const ek_group *g, const walk *at, __m512i acc[8][2], int P) {
+  int shift = d->shift, relu = d->relu;
+  int8_t *out = (int8_t *)d->out + g->out_off[0];
+  __m256i half = _mm256_load_si256((const __m256i *)g->mult);
+  __m512i mult = _mm512_inserti64x4(_mm512_castsi256_si512(half), half, 1);
+#pragma GCC unroll 4
+  for (int p = 0; p < P; p += 2) {
+    int q = p + 1 < P ? p + 1 : p;
+    __m512i both = _mm512_inserti64x4(acc[p][0], _mm512_castsi512_si256(acc[q][0]), 1);
+    __m128i y = requantize512(both, mult, shift, relu);
+    _mm_storel_epi64((__m128i *)(out + at[p].out), y);
+    if (q > p)
+      _mm_storel_epi64((__m128i *)(out + at[q].out), _mm_unpackhi_epi64(y, y));
+  }
 }
 
 /* P pixels, B blocks of outputs in N registers. */
@@ -45,22 +79,13 @@ INLINE512 void tile_int8(const ek_dot *d, const ek_group *g, const walk *at, int
       memcpy(&four, x[p] + place, 4);
 #pragma GCC unroll 2
       for (int b = 0; b < N; b++)
-        acc[p][b] = add_products(acc[p][b], _mm512_set1_epi32(four), v[b], negative);
+        add_products(&acc[p][b], _mm512_set1_epi32(four), v[b], negative);
     }
   }
-  int shift = d->shift, relu = d->relu; /* read before the stores, which might be to anywhere */
-#pragma GCC unroll 2
-  for (int b = 0; b < N; b++) {
-    __m512i mult = load_weights((const int8_t *)g->mult + 64 * b, B);
-    int8_t *out = (int8_t *)d->out + g->out_off[2 * b], *second = (int8_t *)d->out + g->out_off[2 * b + (B > 1)];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++) {
-      __m128i y = requantize512(acc[p][b], mult, shift, relu);
-      _mm_storel_epi64((__m128i *)(out + at[p].out), y);
-      if (B > 1)
-        _mm_storel_epi64((__m128i *)(second + at[p].out), _mm_unpackhi_epi64(y, y));
-    }
-  }
+  if (B == 1)
+    store_halves(d, g, at, acc, P);
+  else
+    store_int8(d, g, at, acc, P, N);
 }
 
 #define TILES(name, tile, P, B, ...)                                                                                   \
