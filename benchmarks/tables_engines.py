@@ -64,7 +64,7 @@ def ratios(result: dict[str, Any]) -> list[str]:
 def block(result: dict[str, Any], chart: str) -> list[str]:
     """Return everything about one network."""
     network, roof, levels = result["network"], result["roofline"], result["roofline"]["read_gb_s_by_level"]
-    lines = [f"## {result['model']}", "",
+    lines = [f"### {result['model']}", "",
              f"{network['parameters']:,} parameters, {network['macs']:,} MACs a frame, robot {result['robot']}; "
              f"revision {result['revision']}, {result['settings']['rounds']} rounds.", "",
              f"![{result['model']}]({chart})", "", *engines(result), "", *ratios(result), ""]
@@ -106,26 +106,46 @@ def chart(result: dict[str, Any], path: Path) -> None:
                       textcoords="offset points", va="center", fontsize=9)
     axes.margins(x=0.12)
     axes.set_xlabel("us a frame, joint angles to residual, one core, batch 1, p50")
-    axes.set_title(f"{result['model']}: {result['network']['macs'] / 1e6:.1f} million MACs, {result['machine']['cpu']}")
+    machine = f"{result['machine']['cpu']}, {result['profile']['int8']['isa']}"
+    axes.set_title(f"{result['model']}: {result['network']['macs'] / 1e6:.1f} million MACs, {machine}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
+def where(result: dict[str, Any]) -> str:
+    """Return one line about the machine of a comparison and the versions of the peers."""
+    machine, versions = result["machine"], result["versions"]
+    return (f"Recorded on {machine['cpu']} ({', '.join(machine['isa'])}), {machine['cores']} cores"
+            f"{', virtual' if machine['virtual'] else ''}, Linux {machine['kernel']}; "
+            + ", ".join(f"{package} {version}" for package, version in versions.items()) + ".")
+
+
+def overview(machines: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the table of our engine beside the peers, a row for each network on each machine."""
+    rows = []
+    for name, results in machines.items():
+        for result in results:
+            p50 = {(e["name"], e["precision"]): e["p50_us"] for e in result["engines"]}
+            shares = [f"{result['ratios'][key]:.2f}" for key in RATIOS]
+            rows.append([f"[{name}](#{name})", result["model"], result["profile"]["int8"]["isa"],
+                         f"{p50['edgekin', 'int8']:,.0f}", f"{p50['edgekin', 'fp32']:,.0f}", *shares])
+    return table(["machine", "network", "instructions", "INT8 us", "FP32 us", "INT8 : ONNX Runtime FP32",
+                  "INT8 : fastest peer", "INT8 : fastest FP32 peer", "FP32 : fastest FP32 peer"], rows)
+
+
 def page(draw: bool) -> str:
-    """Return the generated part of docs/engines.md; with draw also write the charts."""
-    lines: list[str] = []
-    for folder in sorted(path for path in RESULTS.glob("*") if path.is_dir()):
-        for result in recorded(folder):
-            name = f"engines-{result['model']}-{folder.name}.png"
+    """Return the generated part of docs/engines.md, a section for each machine; with draw also write the charts."""
+    machines = {folder.name: recorded(folder) for folder in sorted(RESULTS.glob("*")) if folder.is_dir()}
+    machines = {name: results for name, results in machines.items() if results}
+    lines = [*overview(machines), ""]
+    for name, results in machines.items():
+        lines += [f"## {name}", "", where(results[0]), ""]
+        for result in results:
+            picture = f"engines-{result['model']}-{name}.png"
             if draw:
-                chart(result, PAGE.parent / name)
-            machine, versions = result["machine"], result["versions"]
-            if not lines or machine["cpu"] not in lines[0]:
-                lines += [f"Recorded on {machine['cpu']} ({', '.join(machine['isa'])}), {machine['cores']} cores"
-                          f"{', virtual' if machine['virtual'] else ''}, Linux {machine['kernel']}; "
-                          + ", ".join(f"{package} {version}" for package, version in versions.items()) + ".", ""]
-            lines += block(result, name)
+                chart(result, PAGE.parent / picture)
+            lines += block(result, picture)
     return "\n".join(lines).rstrip()
 
 
