@@ -6,6 +6,7 @@ from edgekin.bundle import Bundle
 from edgekin.errors import ConfigError
 from edgekin.opening import detector_config
 from edgekin.robot import RobotSpec
+from edgekin.verification.inspected import Inspected
 from edgekin.verification.shipped import Shipped
 from edgekin.verification.subject import Subject
 
@@ -25,6 +26,8 @@ def subjects_of(bundle: Bundle, robot: RobotSpec, camera_hz: float) -> list[Subj
     detector_config(bundle)
     found: list[Subject] = []
     if len(robot.cameras) == len(bundle.robot.cameras):
+        if bundle.inspection:
+            found.append(Inspected(bundle, camera_hz))
         found.append(Shipped(bundle, camera_hz))
     if not found:
         raise ConfigError(f"--cameras is {len(robot.cameras)}, but what is in {bundle.path} judges all of its "
