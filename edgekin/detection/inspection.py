@@ -47,6 +47,8 @@ TRACKING_SIGMAS, TRACKING_RAD = 6.0, np.radians(0.3)
 BLOCK_S, BLOCKS = 30.0, 20
 #: Where there is no tail to extrapolate: factor of the highest.
 MARGIN = 1.5
+#: So many frames in a row that nothing explains are an alarm at the earliest: a fit that must go far takes some.
+UNEXPLAINED_FRAMES = 30
 #: Fit frames below this say too little about 32 regions.
 LEAST_FRAMES = 2000
 
@@ -238,7 +240,7 @@ def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: floa
         raise DataError(f"{len(highest) * block_s:g} s of healthy motion set no threshold, expected "
                         f"{BLOCKS * block_s:g} s or more", "Use longer streams")
     threshold = MARGIN * extrapolate(highest[:, 0], block_s, per_hour)
-    unexplained = max(MARGIN * extrapolate(highest[:, 1], block_s, per_hour), 10 * config.unexplained)
+    unexplained = max(MARGIN * extrapolate(highest[:, 1], block_s, per_hour), UNEXPLAINED_FRAMES * config.unexplained)
     hours = len(highest) * block_s / 3600
     record = {"false_alarms_per_hour": per_hour, "hours": hours, "blocks": len(highest), "block_s": block_s,
               "highest": float(highest[:, 0].max()), "highest_unexplained": float(highest[:, 1].max()),
