@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from edgekin import machine
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.opening import detector_config, open_bundle
+from edgekin.opening import detector_config, inspector_config, open_body, open_bundle
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
+from edgekin.runtime.inspector import CLASSES, Inspector, named_of
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
 from edgekin.runtime.ring import RingReader
@@ -27,6 +29,7 @@ SCHEMA = "edgekin.bench/1"
 POLL_S = 0.1  # of the verdict, for the live line; the loop itself never waits for it
 WARMUP_S = 0.2
 STOP_TIMEOUT_S = 10.0
+NEVER = 1e300  # a sum that no CUSUM reaches
 AUTO_SPIN_US = -1.0  # runtime.loop.auto_spin_us
 
 #: Called a few times a second with the elapsed seconds and the newest verdict.
@@ -48,6 +51,7 @@ class BenchOptions:
     spin_us: float = AUTO_SPIN_US
     seed: int = 0  # of the arm's motion
     isa: str = "auto"
+    inspect: bool = True  # show the pictures to the bundle's inspector, where it has one
     engine: str = "auto"  # native, cuda, or that of the bundle's target
     cuda: CudaOptions = field(default_factory=CudaOptions)  # of a GPU
 
@@ -87,6 +91,8 @@ class Detection:
     delay_frames: int | None  # fresh frames up to the alarm; 1: the first damaged one
     false_alarms: int
     verdict: str
+    alarm: str = ""  # class, as an inspector has it; "" without one, or without an alarm
+    found: str = ""  # what it names: "bend of L2 4.9 +- 0.3 deg"
 
 
 @dataclass(frozen=True)
@@ -140,25 +146,37 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
     """
     options = options.validated()
     bundle = load_bundle(options.bundle)
-    engine = open_bundle(bundle, options.engine, options.isa, options.cuda)
-    try:
-        detector = NativeDetector(_for_camera(detector_config(bundle), options.camera_hz))
+    with ExitStack() as stack:
+        engine = open_bundle(bundle, options.engine, options.isa, options.cuda)
+        stack.callback(engine.close)
+        look = stack.enter_context(_inspector(bundle, options)) if options.inspect and bundle.inspection else None
+        detector = NativeDetector(_detector_config(bundle, options, look is not None))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
-            measured = _run(Loop(engine, ring, detector, _loop_config(options)), arm, options, progress)
+            measured = _run(Loop(engine, ring, detector, _loop_config(options), look), arm, options, progress)
         isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, GpuEngine) else None
-    finally:
-        engine.close()
     return BenchResult(options, bundle, isa, measured.loop, measured.arm,
-                       _detection(options, measured.loop, measured.arm), measured.power, measured.clocks,
+                       _detection(options, measured.loop, measured.arm, look), measured.power, measured.clocks,
                        machine.peak_rss_mb(), gpu)
 
 
-def _for_camera(config: DetectorConfig, camera_hz: float) -> DetectorConfig:
-    """Return the thresholds in time of another camera: silence for three periods is stale, however long they are."""
-    return replace(config, stale_ns=int(3e9 / camera_hz))
+def _detector_config(bundle: Bundle, options: BenchOptions, inspected: bool) -> DetectorConfig:
+    """Return the bundle's thresholds for this camera: silence for three periods is stale, however long they are. Beside
+    an inspector the CUSUM of the residual raises no alarm."""
+    config = replace(detector_config(bundle), stale_ns=int(3e9 / options.camera_hz))
+    return replace(config, h=NEVER) if inspected else config
+
+
+@contextmanager
+def _inspector(bundle: Bundle, options: BenchOptions) -> Iterator[Inspector]:
+    body = open_body(bundle, options.isa)
+    try:
+        with Inspector(body, inspector_config(bundle).at(options.camera_hz)) as inspector:
+            yield inspector
+    finally:
+        body.close()
 
 
 def _loop_config(options: BenchOptions) -> LoopConfig:
@@ -195,8 +213,9 @@ def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress)
     return _Measured(loop.report(), arm.stop(), power, ended)
 
 
-def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport) -> Detection:
-    seen = report.detection
+def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport, look: Inspector | None) -> Detection:
+    seen, last = report.detection, report.last
+    found = str(named_of(look.config, last.raw, last.raw.part)) if look is not None and last.alarm else ""
 
     def since_start(stamp_ns: int) -> float | None:
         return round((stamp_ns - report.start_ns) / 1e6, 3) if stamp_ns else None
@@ -207,4 +226,4 @@ def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport) -> Det
         alarm_ms=since_start(seen.alarm_ns if hit else seen.false_alarm_ns),
         delay_ms=round((seen.alarm_ns - arm.onset_ns) / 1e6, 3) if hit else None,
         delay_frames=seen.alarm_sequence - seen.damaged_sequence + 1 if hit else None,
-        false_alarms=seen.false_alarms, verdict=report.last.name)
+        false_alarms=seen.false_alarms, verdict=last.name, alarm=CLASSES[last.alarm], found=found)

@@ -38,6 +38,8 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.option("--spin-us", type=float, default=-1.0,
               help="Rise this long before a frame or deadline is due, warm the caches and busy-wait; 0: do not.  "
                    "[default: a quarter of the period, at most 250]")
+@click.option("--inspect/--no-inspect", default=True, show_default=True,
+              help="Name what happens, where the bundle's inspector was calibrated (edgekin calibrate-detector).")
 @loop_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
@@ -168,6 +170,8 @@ def _energy(result: BenchResult) -> str:
 def _verdict(result: BenchResult) -> str:
     found, style = result.detection, STYLES[result.detection.verdict]
     head = f"verdict: [{style}]{found.verdict.upper()}[/]"
+    if found.alarm:
+        head += f" ({found.alarm}: {found.found})"
     false = f"{found.false_alarms} false alarm(s)"
     if found.delay_frames is not None:
         return (f"{head}, alarm {found.delay_ms:.1f} ms and {found.delay_frames} frames after {found.damage}; {false}")

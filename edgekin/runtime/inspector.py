@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,12 @@ class InspectorConfig:
             return [vars(v) for v in value] if isinstance(value, tuple) and hasattr(value[0], "kind") else value
 
         return {"schema": SCHEMA, **{f.name: plain(getattr(self, f.name)) for f in fields(self)}}
+
+    def at(self, camera_hz: float) -> InspectorConfig:
+        """Return the settings for a camera of another rate: what is counted in frames takes as long as before."""
+        share = camera_hz / self.camera_hz
+        return replace(self, camera_hz=camera_hz, lag_prior=self.lag_prior * share,
+                       patience_frames=max(1, round(self.patience_frames * share)))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> InspectorConfig:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
 from edgekin.bundle import Bundle
 from edgekin.detection.calibration import Float
 from edgekin.opening import inspector_config, open_body
-from edgekin.runtime.inspector import Finding, Inspector, InspectorConfig
+from edgekin.runtime.inspector import Finding, Inspector
 from edgekin.sim.episode import Frames
 from edgekin.verification.subject import Alarm
 
 #: Units of edgekin.runtime.inspector.Named -> those of an Alarm.
 _UNITS = {"deg": "deg", "%": "percent"}
-
-
-def at_rate(config: InspectorConfig, camera_hz: float) -> InspectorConfig:
-    """Return the settings for a camera of another rate: what is counted in frames takes as long as before."""
-    share = camera_hz / config.camera_hz
-    return replace(config, camera_hz=camera_hz, lag_prior=config.lag_prior * share,
-                   patience_frames=max(1, round(config.patience_frames * share)))
 
 
 class Inspected:
@@ -37,7 +29,7 @@ class Inspected:
 
     def __init__(self, bundle: Bundle, camera_hz: float) -> None:
         self._engine = open_body(bundle)
-        self._config = at_rate(inspector_config(bundle), camera_hz)
+        self._config = inspector_config(bundle).at(camera_hz)
         self._inspector = Inspector(self._engine, self._config)
         self.statistic: list[float] = []
         self.exec_ns: list[int] = []
