@@ -12,7 +12,7 @@
   X(EK_E_CHECKSUM, -5, "the checksum does not match: the data was changed or cut off")                                 \
   X(EK_E_UNSUPPORTED, -6, "this machine or build does not support what was asked")                                     \
   X(EK_E_IO, -7, "a file could not be opened, mapped or sized")                                                        \
-  X(EK_E_BUSY, -8, "another writer holds the ring")                                                                    \
+  X(EK_E_BUSY, -8, "another writer holds the ring, or another inspector the body")                                     \
   X(EK_E_TORN, -9, "a frame was overwritten while it was read, or its checksum does not match")                        \
   X(EK_E_NONFINITE, -10, "a value is NaN or infinite")                                                                 \
   X(EK_E_RANGE, -11, "a joint angle is outside the range that the model was made for")                                 \

@@ -381,7 +381,8 @@ typedef struct {
 
 typedef struct ek_inspector ek_inspector;
 
-/* Borrows the body, whose deviations are the inspector's from now on; the body outlives it. */
+/* Borrows the body, whose deviations are the inspector's from now on; the body outlives it. EK_E_BUSY where deviations
+ * of the body are declared already. */
 ek_inspector *ek_inspector_create(ek_body *body, const ek_inspector_config *config, int *status);
 void ek_inspector_destroy(ek_inspector *inspector);
 /* One fresh picture. q, commanded (n_joints) rad; commanded NULL: not known. The body's picture is lost; its next run
@@ -390,7 +391,8 @@ int ek_inspector_update(ek_inspector *inspector, const float *q, const float *co
                         ek_finding *finding);
 /* Forgets all evidence and the alarm. */
 void ek_inspector_reset(ek_inspector *inspector);
-/* sizes (n_deviations): the body that is healthy from now on; forgets all evidence. NULL: the model. */
+/* sizes (n_deviations), magnitude 0.8 at most: the body that is healthy from now on; forgets all evidence. NULL: the
+ * model. */
 int ek_inspector_accept(ek_inspector *inspector, const double *sizes);
 /* information (n_deviations^2), score (n_deviations) of the last picture around the healthy body, sizes
  * (n_deviations) of the fit: for whoever calibrates. */

@@ -8,12 +8,15 @@
 #include "../splat/body.h"
 #include "gauss.h"
 
-/* Steps a picture, and while it is not explained; longest step (rad or share); farthest that a fit goes. */
+/* Steps a picture, and while it is not explained; longest step (rad or share). */
 enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 #define LONGEST 0.15
-#define FARTHEST 0.8
 /* A step that made the picture worse is tried again at this length. */
 #define SHORTER 0.3
+
+static double within(double size, double most) {
+  return fmin(fmax(size, -most), most);
+}
 
 static int misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes, double *misfit) {
   double nll;
@@ -43,8 +46,7 @@ static int step_from(ek_inspector *s, const ek_hypothesis *free) {
   memcpy(s->trial, s->sizes, sizeof(double) * (size_t)s->n);
   for (int i = 0; i < n; i++) {
     int at = free ? free->index[i] : i;
-    double bounded = fmin(fmax(step[i], -LONGEST), LONGEST);
-    s->trial[at] = fmin(fmax(s->sizes[at] + bounded, -FARTHEST), FARTHEST);
+    s->trial[at] = within(s->sizes[at] + within(step[i], LONGEST), EK_FARTHEST);
   }
   return 1;
 }
@@ -139,12 +141,12 @@ static void set_alone(ek_inspector *s, int hypothesis) {
   if (hypothesis == EK_LAG(c)) {
     for (int j = 0; j < c->n_joints; j++)
       if (c->own_axis[j] >= 0)
-        s->sizes[c->own_axis[j]] -= fmin(fmax(size[0] * s->velocity[j], -FARTHEST), FARTHEST);
+        s->sizes[c->own_axis[j]] = within(s->sizes[c->own_axis[j]] - size[0] * s->velocity[j], EK_FARTHEST);
     return;
   }
   const ek_hypothesis *free = &c->hypotheses[hypothesis];
   for (int i = 0; i < free->n; i++)
-    s->sizes[free->index[i]] += fmin(fmax(size[i], -FARTHEST), FARTHEST);
+    s->sizes[free->index[i]] = within(s->sizes[free->index[i]] + size[i], EK_FARTHEST);
 }
 
 int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit) {

@@ -43,7 +43,7 @@ static int config_valid(const ek_body *b, const ek_inspector_config *c) {
   ok = ok && positive(c->prior, n) && positive(c->bias, n) && positive(c->frame, n) && all_finite(c->mean, n) &&
        all_finite(c->handicap, EK_LEVELS);
   ok = ok && positive(c->tracking_rad, c->n_joints) && c->patience_frames >= 1 && c->frozen_frames >= 1 &&
-       c->stale_frames >= 1;
+       c->stale_frames >= 1 && c->floor < 1e3;
   for (int h = 0; h < c->n_hypotheses && ok; h++) {
     const ek_hypothesis *about = &c->hypotheses[h];
     ok = about->n >= 1 && about->n <= 3 && (about->kind == EK_CLASS_BODY || about->kind == EK_CLASS_CAMERA);
@@ -53,7 +53,8 @@ static int config_valid(const ek_body *b, const ek_inspector_config *c) {
   for (int j = 0; j < c->n_joints && ok; j++)
     ok = c->own_axis[j] >= -1 && c->own_axis[j] < n;
   for (int r = 0; r < c->n_regions && ok; r++)
-    ok = isfinite(c->misfit[r]) && c->misfit_spread[r] > 0 && c->scale[r] > 0;
+    ok = isfinite(c->misfit[r]) && c->misfit_spread[r] > 0 && isfinite(c->misfit_spread[r]) && c->scale[r] > 0 &&
+         isfinite(c->scale[r]);
   for (int i = 0; i < c->n_regions * c->n_joints && ok; i++)
     ok = isfinite(c->centroids[i]);
   return ok;
@@ -110,19 +111,21 @@ ek_inspector *ek_inspector_create(ek_body *body, const ek_inspector_config *conf
   *status = EK_E_ARGUMENT;
   if (!config_valid(body, config))
     return NULL;
+  *status = EK_E_BUSY;
+  if (body->deviator)
+    return NULL;
   *status = ek_body_deviations(body, config->deviations, config->n_deviations);
   if (!*status)
     *status = ek_body_soften(body, config->edge_px);
-  if (*status)
-    return NULL;
-  ek_inspector *s = calloc(1, sizeof *s);
+  ek_inspector *s = *status ? NULL : calloc(1, sizeof *s);
   arena count = {0};
   if (s)
     lay_out(s, config, &count);
-  arena all = {calloc(1, count.used ? count.used : 1), 0};
-  if (!s || !all.base) {
-    free(s), free(all.base);
-    *status = EK_E_MEMORY;
+  arena all = {s ? calloc(1, count.used) : NULL, 0};
+  if (!all.base) {
+    free(s);
+    ek_body_deviations(body, NULL, 0);
+    *status = *status ? *status : EK_E_MEMORY;
     return NULL;
   }
   s->config = *config;
@@ -183,9 +186,9 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
 int ek_inspector_accept(ek_inspector *s, const double *sizes) {
   if (!s)
     return EK_E_ARGUMENT;
-  int status = sizes ? ek_body_deviate(s->body, sizes) : EK_OK;
-  if (status)
-    return status;
+  for (int i = 0; sizes && i < s->n; i++)
+    if (!(fabs(sizes[i]) <= EK_FARTHEST))
+      return EK_E_RANGE;
   for (int i = 0; i < s->n; i++)
     s->healthy[i] = sizes ? sizes[i] : 0;
   ek_inspector_reset(s);

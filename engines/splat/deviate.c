@@ -71,7 +71,7 @@ static int allocate(ek_deviator *d, const ek_body *b) {
   size_t pixels = (size_t)b->height * (size_t)b->width, wide = (size_t)d->n_groups * EK_FLOWS * EK_MAX_DEVIATIONS;
   d->capacity = (int)pixels * (d->n_groups < EK_FLOW_DEPTH ? d->n_groups : EK_FLOW_DEPTH);
   d->shape = malloc(sizeof *d->shape * links);
-  d->cameras = malloc(sizeof *d->cameras * (size_t)b->layout.n_views);
+  d->cameras = calloc((size_t)b->layout.n_views, sizeof *d->cameras); /* nothing is seen before the first run */
   d->slope = aligned(sizeof(float) * 5 * EK_FLOW_ROW * (size_t)b->layout.n_ellipsoids);
   d->products = aligned(sizeof(float) * EK_FLOW_ROW * EK_FLOW_ROW * pairs);
   d->met = malloc(pairs);

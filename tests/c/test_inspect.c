@@ -1,0 +1,547 @@
+/* test_inspect.c - the inspector without Python: what it refuses, how long an alarm stands, and what it holds to be
+ * healthy; and any pictures and joint angles whatever, which the sanitizer build (make -C engines asan) watches. */
+#include "arm.h"
+#include "core/status.h"
+#include "inspect/gauss.h"
+#include "inspect/inspector.h"
+
+/* ---- gauss.h */
+
+enum { SIDE = 7 };
+
+/* a = m m' + I, which is positive definite. */
+static void positive_definite(double *a) {
+  double m[SIDE * SIDE];
+  for (int i = 0; i < SIDE * SIDE; i++)
+    m[i] = 3 * unit();
+  for (int i = 0; i < SIDE; i++)
+    for (int k = 0; k < SIDE; k++) {
+      a[i * SIDE + k] = i == k;
+      for (int l = 0; l < SIDE; l++)
+        a[i * SIDE + k] += m[i * SIDE + l] * m[k * SIDE + l];
+    }
+}
+
+static void test_gauss(void) {
+  double a[SIDE * SIDE], l[SIDE * SIDE], inverse[SIDE * SIDE], b[SIDE], x[SIDE];
+  for (int round = 0; round < 50; round++) {
+    positive_definite(a);
+    for (int i = 0; i < SIDE; i++)
+      x[i] = b[i] = unit();
+    memcpy(l, a, sizeof l);
+    for (int i = 0; i < SIDE; i++)
+      for (int k = i + 1; k < SIDE; k++)
+        l[i * SIDE + k] = NAN; /* above the diagonal nothing is read */
+    CHECK(ek_factor(l, SIDE));
+    ek_solve(l, SIDE, x);
+    ek_invert(l, SIDE, inverse);
+    for (int i = 0; i < SIDE; i++) {
+      double back = 0;
+      for (int k = 0; k < SIDE; k++) {
+        double one = 0;
+        back += a[i * SIDE + k] * x[k];
+        for (int j = 0; j < SIDE; j++)
+          one += a[i * SIDE + j] * inverse[j * SIDE + k];
+        CHECK(fabs(one - (i == k)) < 1e-9 && inverse[i * SIDE + k] == inverse[k * SIDE + i]);
+      }
+      CHECK(fabs(back - b[i]) < 1e-9);
+    }
+  }
+}
+
+static void test_gauss_refuses(void) {
+  double indefinite[4] = {1, 2, 2, 1}, singular[4] = {1, 1, 1, 1}, none[1] = {0}, nan[4] = {1, 0, NAN, 1};
+  CHECK(!ek_factor(indefinite, 2) && !ek_factor(singular, 2) && !ek_factor(none, 1) && !ek_factor(nan, 2));
+}
+
+/* ---- an inspector of the arm */
+
+enum { MOVING = 3, DEVIATIONS = 4 * MOVING + 3 * VIEWS, HYPOTHESES = 3 * MOVING + VIEWS };
+
+#define DEGREE 0.017453292519943295
+static const int LINK[MOVING] = {1, 2, 4};
+
+/* Everything that a config points to. */
+typedef struct {
+  ek_deviation deviations[DEVIATIONS];
+  ek_hypothesis hypotheses[HYPOTHESES];
+  double edge_px[LINKS], prior[DEVIATIONS], mean[DEVIATIONS], bias[DEVIATIONS], frame[DEVIATIONS];
+  int32_t own_axis[COORDINATES];
+  float centroids[2 * COORDINATES], misfit[2], misfit_spread[2], scale[2];
+  ek_inspector_config config;
+} settings;
+
+static void add_suspects(settings *s) {
+  for (int m = 0; m < MOVING; m++) {
+    int first = 4 * m, h = 3 * m;
+    for (int k = 0; k < 4; k++) {
+      ek_deviation *d = &s->deviations[first + k];
+      d->kind = k < 3 ? EK_DEVIATION_TURN : EK_DEVIATION_STRETCH, d->of = LINK[m];
+      d->axis[k == 3 ? 2 : (k + (m == 0 ? 2 : 1)) % 3] = 1; /* the joint's own first */
+    }
+    s->hypotheses[h] = (ek_hypothesis){3, {first, first + 1, first + 2}, EK_CLASS_BODY, m};
+    s->hypotheses[h + 1] = (ek_hypothesis){1, {first, 0, 0}, EK_CLASS_BODY, m};
+    s->hypotheses[h + 2] = (ek_hypothesis){1, {first + 3, 0, 0}, EK_CLASS_BODY, m};
+  }
+  for (int v = 0; v < VIEWS; v++) {
+    int first = 4 * MOVING + 3 * v;
+    for (int k = 0; k < 3; k++) {
+      s->deviations[first + k].kind = EK_DEVIATION_CAMERA_TURN, s->deviations[first + k].of = v;
+      s->deviations[first + k].axis[k] = 1;
+    }
+    s->hypotheses[3 * MOVING + v] = (ek_hypothesis){3, {first, first + 1, first + 2}, EK_CLASS_CAMERA, -1 - v};
+  }
+}
+
+/* Fills s; its config points into it. */
+static void make_settings(settings *s) {
+  memset(s, 0, sizeof *s);
+  add_suspects(s);
+  for (int i = 0; i < DEVIATIONS; i++)
+    s->prior[i] = 10 * DEGREE, s->bias[i] = 0.3 * DEGREE, s->frame[i] = 0.15 * DEGREE;
+  for (int i = 0; i < LINKS; i++)
+    s->edge_px[i] = 1;
+  for (int r = 0; r < 2; r++)
+    s->misfit[r] = 13, s->misfit_spread[r] = 3, s->scale[r] = 1;
+  s->centroids[0] = 1.5f;
+  s->own_axis[0] = 0, s->own_axis[1] = 4, s->own_axis[2] = -1;
+  s->config = (ek_inspector_config){.n_deviations = DEVIATIONS,
+                                    .n_hypotheses = HYPOTHESES,
+                                    .n_links = LINKS,
+                                    .n_joints = COORDINATES,
+                                    .n_regions = 2,
+                                    .deviations = s->deviations,
+                                    .hypotheses = s->hypotheses,
+                                    .edge_px = s->edge_px,
+                                    .prior = s->prior,
+                                    .mean = s->mean,
+                                    .bias = s->bias,
+                                    .frame = s->frame,
+                                    .own_axis = s->own_axis,
+                                    .noise_bias = 0.5,
+                                    .noise_frame = 0.5,
+                                    .floor = 0.1,
+                                    .centroids = s->centroids,
+                                    .misfit = s->misfit,
+                                    .misfit_spread = s->misfit_spread,
+                                    .scale = s->scale,
+                                    .lag_prior = 6,
+                                    .cell_rad = 0.15,
+                                    .threshold = 20,
+                                    .found = 1,
+                                    .explained = 3.5,
+                                    .unexplained = 5,
+                                    .unexplained_sum = 60,
+                                    .rival = 3,
+                                    .patience_frames = 60,
+                                    .tracking_rad = {0.01, 0.01, 0.01},
+                                    .stuck_rad = 0.035,
+                                    .frozen_frames = 20,
+                                    .stale_frames = 20,
+                                    .frozen_rad = 0.15};
+}
+
+static ek_inspector *inspect(ek_body *b, const settings *s) {
+  int status;
+  ek_inspector *i = ek_inspector_create(b, &s->config, &status);
+  CHECK(i && status == EK_OK);
+  return i;
+}
+
+/* ---- a world in which the same arm moves, and deviates */
+
+typedef struct {
+  ek_body *body;
+  int time;
+  float q[COORDINATES];
+  uint8_t mask[MASK];
+} world;
+
+static world make_world(const arm *a, const settings *s) {
+  world w = {.body = open_arm(a)};
+  CHECK(!ek_body_deviations(w.body, s->deviations, DEVIATIONS));
+  return w;
+}
+
+/* The next picture: a thousandth of its pixels flips. */
+static void move_on(world *w) {
+  static float picture[PIXELS];
+  double t = 0.02 * w->time++;
+  w->q[0] = (float)(1.5 * sin(t)), w->q[1] = (float)(0.6 + 0.5 * sin(1.7 * t)), w->q[2] = (float)(0.03 * sin(2.3 * t));
+  see(w->body, w->q, picture);
+  mask_of(picture, 1e-3, w->mask);
+}
+
+static ek_finding watch(ek_inspector *i, world *w, int frames) {
+  ek_finding f = {0};
+  while (frames--) {
+    move_on(w);
+    CHECK(!ek_inspector_update(i, w->q, w->q, w->mask, &f));
+  }
+  return f;
+}
+
+static void bend(world *w, int deviation, double degrees) {
+  double sizes[DEVIATIONS] = {0};
+  sizes[deviation] = degrees * DEGREE;
+  CHECK(!ek_body_deviate(w->body, sizes));
+}
+
+/* ---- what is refused */
+
+static int is_model(ek_body *b) {
+  float dq[COORDINATES] = {0};
+  return ek_body_backward(b, NULL, dq) == EK_OK;
+}
+
+static void check_refused(ek_body *b, const settings *s) {
+  int status = EK_OK;
+  CHECK(!ek_inspector_create(b, &s->config, &status) && status < 0);
+  CHECK(is_model(b)); /* nothing was borrowed */
+}
+
+/* The k-th number that must be positive, or NULL. */
+static double *positive_of(settings *s, int k) {
+  ek_inspector_config *c = &s->config;
+  double *all[] = {&c->noise_bias,      &c->noise_frame, &c->floor,     &c->lag_prior,
+                   &c->cell_rad,        &c->threshold,   &c->found,     &c->explained,
+                   &c->unexplained,     &c->rival,       &c->stuck_rad, &c->frozen_rad,
+                   &c->unexplained_sum, &s->prior[1],    &s->bias[2],   &s->frame[DEVIATIONS - 1],
+                   &c->tracking_rad[1]};
+  return k < (int)(sizeof all / sizeof *all) ? all[k] : NULL;
+}
+
+static void test_numbers_that_must_be_positive(ek_body *b) {
+  const double wrong[] = {0, -1, NAN, INFINITY};
+  settings s;
+  make_settings(&s);
+  for (int k = 0; positive_of(&s, k); k++)
+    for (int i = 0; i < 4; i++) {
+      make_settings(&s);
+      *positive_of(&s, k) = wrong[i];
+      check_refused(b, &s);
+    }
+}
+
+/* Spoils one field; 0 where there is no such. */
+static int spoil(settings *s, int which) {
+  ek_inspector_config *c = &s->config;
+  int *const counts[] = {&c->n_deviations, &c->n_hypotheses,    &c->n_links,       &c->n_joints,
+                         &c->n_regions,    &c->patience_frames, &c->frozen_frames, &c->stale_frames};
+  const void **const arrays[] = {
+      (const void **)&c->deviations, (const void **)&c->hypotheses, (const void **)&c->edge_px,
+      (const void **)&c->prior,      (const void **)&c->mean,       (const void **)&c->bias,
+      (const void **)&c->frame,      (const void **)&c->own_axis,   (const void **)&c->centroids,
+      (const void **)&c->misfit,     (const void **)&c->scale,      (const void **)&c->misfit_spread};
+  if (which < 8)
+    return *counts[which] = 0, 1;
+  if (which < 20)
+    return *arrays[which - 8] = NULL, 1;
+  switch (which) {
+  case 20:
+    return c->n_deviations = EK_MAX_DEVIATIONS + 1, 1;
+  case 21:
+    return c->n_hypotheses = EK_MAX_HYPOTHESES + 1, 1;
+  case 22:
+    return c->n_links++, 1;
+  case 23:
+    return c->n_joints++, 1;
+  case 24:
+    return c->n_regions = 65537, 1;
+  case 25:
+    return s->hypotheses[1].n = 0, 1;
+  case 26:
+    return s->hypotheses[1].n = 4, 1;
+  case 27:
+    return s->hypotheses[0].index[2] = DEVIATIONS, 1;
+  case 28:
+    return s->hypotheses[0].index[0] = -1, 1;
+  case 29:
+    return s->hypotheses[2].kind = EK_CLASS_SENSOR, 1;
+  case 30:
+    return s->own_axis[2] = -2, 1;
+  case 31:
+    return s->own_axis[0] = DEVIATIONS, 1;
+  case 32:
+    return s->misfit_spread[1] = 0, 1;
+  case 33:
+    return s->scale[1] = 0, 1;
+  case 34:
+    return s->misfit[1] = NAN, 1;
+  case 35:
+    return s->centroids[1] = INFINITY, 1;
+  case 36:
+    return s->mean[3] = NAN, 1;
+  case 37:
+    return c->handicap[3] = NAN, 1;
+  case 38:
+    return s->edge_px[4] = -1, 1; /* this and the next are found by the body */
+  case 39:
+    return s->edge_px[0] = NAN, 1;
+  case 40:
+    return s->deviations[5].of = LINKS, 1;
+  case 41:
+    return s->deviations[3].axis[2] = 0.5, 1;
+  case 42:
+    return s->deviations[7].of = 1, 1; /* two stretches of one link */
+  case 43:
+    return s->deviations[12].of = VIEWS, 1;
+  case 44:
+    return s->misfit_spread[0] = INFINITY, 1;
+  case 45:
+    return s->scale[0] = INFINITY, 1;
+  case 46:
+    return c->floor = 1e3, 1;
+  default:
+    return 0;
+  }
+}
+
+static void test_settings_that_cannot_be(void) {
+  arm a = make_arm();
+  ek_body *b = open_arm(&a);
+  const float q[COORDINATES] = {0};
+  CHECK(!ek_body_run(b, q));
+  settings s;
+  make_settings(&s);
+  CHECK(!ek_inspector_create(NULL, &s.config, NULL) && !ek_inspector_create(b, NULL, NULL));
+  test_numbers_that_must_be_positive(b);
+  for (int i = 0; make_settings(&s), spoil(&s, i); i++)
+    check_refused(b, &s);
+  make_settings(&s);
+  ek_inspector *first = inspect(b, &s);
+  int status;
+  CHECK(!ek_inspector_create(b, &s.config, &status) && status == EK_E_BUSY); /* a body is one's own */
+  ek_inspector_destroy(first);
+  CHECK(is_model(b));
+  ek_inspector_destroy(inspect(b, &s));
+  ek_inspector_destroy(NULL);
+  ek_body_destroy(b);
+}
+
+static void test_frames_that_cannot_be(void) {
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  ek_inspector *i = inspect(b, &s);
+  world w = make_world(&a, &s);
+  CHECK(watch(i, &w, 5).frames == 5);
+  const float wrong[] = {NAN, INFINITY, 2e4f};
+  const int says[] = {EK_E_NONFINITE, EK_E_NONFINITE, EK_E_RANGE};
+  ek_finding f;
+  for (int k = 0; k < 3; k++) {
+    const float bad[COORDINATES] = {0, wrong[k], 0};
+    CHECK(ek_inspector_update(i, bad, NULL, w.mask, &f) == says[k]);
+    CHECK(ek_inspector_update(i, w.q, bad, w.mask, &f) == says[k]);
+  }
+  CHECK(ek_inspector_update(NULL, w.q, NULL, w.mask, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(i, NULL, NULL, w.mask, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(i, w.q, NULL, NULL, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(i, w.q, NULL, w.mask, NULL) == EK_E_ARGUMENT);
+  f = watch(i, &w, 1); /* as if they had not been */
+  CHECK(f.frames == 6 && !f.alarm);
+  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+/* ---- alarms, and what is healthy */
+
+static void test_an_alarm_stands_until_it_is_reset(void) {
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  ek_inspector *i = inspect(b, &s);
+  world w = make_world(&a, &s);
+  ek_finding f = watch(i, &w, 300);
+  CHECK(!f.alarm && f.evidence < 10 && f.frames == 300 && !f.alarm_frame);
+  bend(&w, 4, 5);
+  f = watch(i, &w, 60);
+  CHECK(f.alarm == EK_CLASS_BODY && f.sign == EK_SIGN_DEVIATION && f.alarm_frame > 300 && f.alarm_frame < 360);
+  CHECK(s.hypotheses[f.hypothesis].part == 1 && s.hypotheses[f.hypothesis].index[0] == 4 && !f.undecided);
+  CHECK(fabs(f.size[0] - 5 * DEGREE) < 0.3 * DEGREE && f.evidence > f.against);
+  uint64_t when = f.alarm_frame;
+  bend(&w, 0, 0);
+  CHECK(watch(i, &w, 100).alarm_frame == when);
+  bend(&w, 4 * MOVING, 4); /* a camera */
+  f = watch(i, &w, 60);
+  CHECK(f.alarm == EK_CLASS_BODY && f.alarm_frame == when);
+  ek_inspector_reset(i);
+  f = watch(i, &w, 30);
+  CHECK(f.alarm == EK_CLASS_CAMERA && f.alarm_frame <= 30 && s.hypotheses[f.hypothesis].kind == EK_CLASS_CAMERA);
+  bend(&w, 0, 0);
+  ek_inspector_reset(i);
+  CHECK(!watch(i, &w, 300).alarm);
+  ek_inspector_reset(NULL);
+  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+static void test_what_is_accepted_is_healthy(void) {
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  ek_inspector *i = inspect(b, &s);
+  world w = make_world(&a, &s);
+  double sizes[DEVIATIONS] = {0};
+  sizes[4] = 8 * DEGREE, sizes[7] = -0.1;
+  CHECK(!ek_body_deviate(w.body, sizes));
+  CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY);
+  CHECK(!ek_inspector_accept(i, sizes));
+  ek_finding f = watch(i, &w, 300);
+  CHECK(!f.alarm && f.evidence < 10 && f.frames == 300);
+  const double wrong[] = {NAN, 0.81, -0.81};
+  for (int k = 0; k < 3; k++) {
+    sizes[0] = wrong[k];
+    CHECK(ek_inspector_accept(i, sizes) == EK_E_RANGE);
+  }
+  CHECK(!watch(i, &w, 60).alarm); /* what was accepted before stands */
+  bend(&w, 0, 0);
+  CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY); /* the model is a deviation now */
+  CHECK(!ek_inspector_accept(i, NULL) && !watch(i, &w, 300).alarm);
+  CHECK(ek_inspector_accept(NULL, NULL) == EK_E_ARGUMENT);
+  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+static void test_the_body_comes_back(void) {
+  static float before[PIXELS], after[PIXELS];
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  world w = make_world(&a, &s);
+  see(b, w.q, before);
+  ek_inspector *i = inspect(b, &s);
+  bend(&w, 4, 20);
+  watch(i, &w, 30);
+  CHECK(!is_model(b));
+  ek_inspector_destroy(i);
+  memset(w.q, 0, sizeof w.q);
+  see(b, w.q, after);
+  CHECK(is_model(b) && !memcmp(before, after, sizeof before));
+  ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+/* What an inspector saw last; a repeated picture says nothing new, whatever the joints say. */
+static void test_looks(void) {
+  static double information[DEVIATIONS * DEVIATIONS], again[DEVIATIONS * DEVIATIONS];
+  double score[DEVIATIONS], sizes[DEVIATIONS];
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  ek_inspector *i = inspect(b, &s);
+  world w = make_world(&a, &s);
+  CHECK(!ek_inspector_look(i, information, score, sizes) && information[0] == 0 && sizes[0] == 0);
+  CHECK(ek_inspector_look(i, NULL, score, sizes) == EK_E_ARGUMENT);
+  bend(&w, 4, 5);
+  double evidence = watch(i, &w, 3).evidence;
+  CHECK(!ek_inspector_look(i, information, score, sizes));
+  CHECK(fabs(sizes[4] - 5 * DEGREE) < 2 * DEGREE);
+  for (int k = 0; k < DEVIATIONS; k++)
+    CHECK(information[k * DEVIATIONS + k] > 0);
+  ek_finding f;
+  w.q[0] += 0.1f;
+  CHECK(!ek_inspector_update(i, w.q, w.q, w.mask, &f) && f.frames == 4 && f.evidence == evidence);
+  CHECK(!ek_inspector_look(i, again, score, sizes) && !memcmp(information, again, sizeof again));
+  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+/* ---- any pictures and joint angles whatever */
+
+static void check_numbers(const ek_finding *f) {
+  double all[] = {f->evidence, f->against, f->lag_s,   f->misfit,    f->fitted,    f->misfit_z,
+                  f->size[0],  f->size[1], f->size[2], f->spread[0], f->spread[1], f->spread[2]};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    CHECK(isfinite(all[i]));
+  for (int j = 0; j < COORDINATES; j++)
+    CHECK(isfinite(f->offset_rad[j]) && isfinite(f->drift_rad[j]) && isfinite(f->drift_spread_rad[j]));
+  CHECK(f->alarm >= EK_CLASS_NONE && f->alarm <= EK_CLASS_SENSOR && f->alarm_frame <= f->frames);
+  CHECK(f->hypothesis >= 0 && f->hypothesis <= HYPOTHESES && f->rival >= -1 && f->rival <= HYPOTHESES);
+  CHECK(f->link >= -1 && f->link < LINKS && f->joint >= -1 && f->joint < COORDINATES);
+}
+
+/* Accepts something or other, or the model, or forgets. */
+static void intervene(ek_inspector *i, world *w) {
+  double sizes[DEVIATIONS];
+  for (int k = 0; k < DEVIATIONS; k++)
+    sizes[k] = EK_FARTHEST * (rnd() % 4 ? unit() * unit() * unit() : unit());
+  switch (rnd() % 4) {
+  case 0:
+    ek_inspector_reset(i);
+    break;
+  case 1:
+    CHECK(!ek_inspector_accept(i, NULL));
+    break;
+  case 2:
+    CHECK(!ek_inspector_accept(i, sizes));
+    break;
+  default:
+    CHECK(!ek_body_deviate(w->body, sizes));
+  }
+}
+
+static void spoil_picture(world *w) {
+  int from = (int)(rnd() % MASK), to = from + (int)(rnd() % (MASK - (uint32_t)from));
+  switch (rnd() % 6) {
+  case 0:
+    memset(w->mask, rnd() % 2 ? 255 : 0, sizeof w->mask);
+    break;
+  case 1:
+    memset(w->mask + from, rnd() % 2 ? 255 : 0, (size_t)(to - from));
+    break;
+  case 2:
+    for (int k = from; k < to; k++)
+      w->mask[k] = (uint8_t)rnd();
+    break;
+  default:
+    break;
+  }
+}
+
+static void test_anything(int rounds) {
+  arm a = make_arm();
+  settings s;
+  make_settings(&s);
+  ek_body *b = open_arm(&a);
+  ek_inspector *i = inspect(b, &s);
+  world w = make_world(&a, &s);
+  int alarms[EK_CLASS_SENSOR + 1] = {0};
+  for (int round = 0; round < rounds; round++) {
+    if (rnd() % 40 == 0)
+      intervene(i, &w);
+    int stretch = (int)(rnd() % 30), wild = rnd() % 3 == 0, blind = rnd() % 3 == 0;
+    ek_finding f = {0};
+    for (int k = 0; k < stretch; k++) {
+      float q[COORDINATES], sent[COORDINATES];
+      if (rnd() % 20 < 18)
+        move_on(&w);
+      if (wild)
+        spoil_picture(&w);
+      for (int j = 0; j < COORDINATES; j++) {
+        q[j] = w.q[j] + (float)(wild && rnd() % 50 == 0 ? 9000 * unit() : 0.003 * unit());
+        sent[j] = w.q[j] + (float)(wild ? unit() : 0);
+      }
+      CHECK(!ek_inspector_update(i, q, blind ? NULL : sent, w.mask, &f));
+      check_numbers(&f);
+    }
+    alarms[f.alarm]++;
+    if (f.alarm && rnd() % 3 == 0)
+      ek_inspector_reset(i);
+  }
+  CHECK(alarms[EK_CLASS_NONE] && alarms[EK_CLASS_BODY] && alarms[EK_CLASS_APPEARANCE]);
+  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+}
+
+int main(void) {
+  test_gauss();
+  test_gauss_refuses();
+  test_settings_that_cannot_be();
+  test_frames_that_cannot_be();
+  test_an_alarm_stands_until_it_is_reset();
+  test_what_is_accepted_is_healthy();
+  test_the_body_comes_back();
+  test_looks();
+  test_anything(100);
+  return 0;
+}
