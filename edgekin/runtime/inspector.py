@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -166,20 +166,25 @@ class Finding:
     drift_spread_rad: tuple[float, ...]  # (J,) standard deviation
 
 
-def named_of(config: InspectorConfig, raw: Any, part: int) -> Named:
+def named_of(config: InspectorConfig, raw: Any, part: int, offset_rad: Sequence[float] = ()) -> Named:
     """Return what an ek_finding or an ek_verdict (cffi structs) says, in words.
 
     Args:
         config: of the inspector.
         raw: the struct.
         part: link of the sign lost, joint of offset and stuck; -1: none.
+        offset_rad: (J,) measured - commanded, where known.
     """
     sign = SIGNS[raw.sign] if raw.alarm else ""
     if sign in ("unexplained", "frozen", "stale"):
         return Named(sign, "", "", False, raw.evidence, 0.0, 0.0, "", ())
-    if sign in ("lost", "offset", "stuck"):
-        names = config.links if sign == "lost" else config.joints
-        return Named(sign, names[part], "", False, raw.evidence, 0.0, 0.0, "", ())
+    if sign == "lost":
+        return Named(sign, config.links[part], "", False, raw.evidence, 0.0, 0.0, "", ())
+    if sign in ("offset", "stuck"):
+        # The limit is six standard deviations of the mean, or more.
+        size, spread = (float(np.degrees(offset_rad[part])), float(np.degrees(config.tracking_rad[part])) / 6) \
+            if offset_rad else (0.0, 0.0)
+        return Named(sign, config.joints[part], "", False, raw.evidence, size, spread, "deg" if offset_rad else "", ())
     if not 0 <= raw.hypothesis < len(config.hypotheses):
         lag = raw.hypothesis == len(config.hypotheses)
         return Named("lag" if lag else "", "", "", False, raw.evidence, raw.size[0], raw.spread[0],
@@ -329,7 +334,8 @@ class Inspector:
     def finding(self) -> Finding:
         """What the last picture left."""
         raw, n = self._raw, len(self.config.joints)
-        named = named_of(self.config, raw, raw.link if raw.sign == SIGNS.index("lost") else raw.joint)
+        lost = raw.sign == SIGNS.index("lost")
+        named = named_of(self.config, raw, raw.link if lost else raw.joint, list(raw.offset_rad[0:n]))
         return Finding(CLASSES[raw.alarm], SIGNS[raw.sign] if raw.alarm else "", raw.alarm_frame, raw.frames,
                        named, raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
                        tuple(raw.drift_spread_rad[0:n]))

@@ -17,9 +17,9 @@ enum { WARY = 120, PROOF = 30 };
 #define SIMPLER 1.0
 /* Vision and encoder mean the same offset where they differ by less than this share of it. */
 #define AGREES 0.5
-/* What is only missing in the picture may be dark or hidden: a body that has moved shows elsewhere, too. Missing only:
- * pixels that are on have less than this share of the misfit beyond that of healthy pictures, of which they have half.
- */
+/* What is only missing in the picture may be dark or hidden, what there is only more of may be carried: a body that has
+ * moved is missing here and shows there. One-sided: pixels that are on have less than this share of the misfit beyond
+ * that of healthy pictures, of which they have half, or all but this share. */
 #define ELSEWHERE 0.15
 /* Times the patience, after which what leads is believed. */
 #define PATIENT 5
@@ -131,7 +131,7 @@ static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int 
   const ek_finding *f = &s->finding;
   double alone, other, spread = (double)s->config.misfit_spread[s->region];
   *status = ek_fit_alone(s, q, masks, f->hypothesis, &alone);
-  if (*status || ek_misfit_z(s, alone) > s->config.explained + ALONE)
+  if (*status || ek_left_z(s, alone) > s->config.explained + ALONE)
     return 0;
   if (!apart || leads(s, apart))
     return 1;
@@ -160,7 +160,7 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
       f->joint = joint, ek_raise(s, EK_CLASS_ENCODER, EK_SIGN_OFFSET);
     return status;
   }
-  if (s->missing && (s->dirty || s->missing < PROOF))
+  if (s->one_sided && (s->dirty || s->one_sided < PROOF))
     return status;
   int sure = confirmed(s, q, masks, apart, &status);
   if (!status && (sure || s->waited >= PATIENT * patience))
@@ -168,20 +168,21 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
   return status;
 }
 
-static void judge_missing(ek_inspector *s) {
+static void judge_sides(ek_inspector *s) {
   double healthy = (double)s->config.misfit[s->region];
   s->beyond += (s->misfit - healthy - s->beyond) / RECENT;
   s->shown += (s->missed - healthy / 2 - s->shown) / RECENT;
-  s->missing = s->shown < ELSEWHERE * s->beyond ? s->missing + 1 : 0;
+  int one_sided = s->shown < ELSEWHERE * s->beyond || s->shown > (1 - ELSEWHERE) * s->beyond;
+  s->one_sided = one_sided ? s->one_sided + 1 : 0;
 }
 
 int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
   const ek_inspector_config *c = &s->config;
   int status = EK_OK, link = -1;
   double modelled = ek_misfit_z(s, s->misfit);
-  s->z = ek_misfit_z(s, s->fitted);
+  s->z = ek_left_z(s, s->fitted);
   find_leader(s);
-  judge_missing(s);
+  judge_sides(s);
   if (modelled > c->explained)
     link = find_lost(s, q, masks, &status);
   judge_lost(s, link);

@@ -11,6 +11,9 @@
 /* Steps a picture, and while it is not explained; longest step (rad or share). */
 enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 #define LONGEST 0.15
+/* Share of the misfit that a perfect fit may leave: a self-model is made for its pixels, and moved by parts of one its
+ * edges are not as sharp. */
+#define LEFT 0.06
 /* A step that made the picture worse is tried again at this length. */
 #define SHORTER 0.3
 
@@ -73,7 +76,7 @@ static int advance(ek_inspector *s, const float *q, const uint8_t *masks, int *s
 static int descend(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *free) {
   int n = s->n, status = EK_OK;
   for (int i = 0; i < MORE_STEPS && !status; i++) {
-    if (i >= STEPS && ek_misfit_z(s, s->fitted) <= s->config.explained)
+    if (i >= STEPS && ek_left_z(s, s->fitted) <= s->config.explained)
       break;
     status = ek_body_inform(s->body, masks, s->config.floor, s->a, s->b);
     if (status)
@@ -127,7 +130,7 @@ int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
   }
   if (!status)
     status = descend(s, q, masks, NULL);
-  if (!status && ek_misfit_z(s, s->fitted) > s->config.explained)
+  if (!status && ek_left_z(s, s->fitted) > s->config.explained)
     status = probe(s, q, masks);
   return status;
 }
@@ -183,6 +186,11 @@ int ek_region(const ek_inspector *s, const float *q) {
       nearest = distance, best = r;
   }
   return best;
+}
+
+double ek_left_z(const ek_inspector *s, double misfit) {
+  double beyond = s->misfit - (double)s->config.misfit[s->region];
+  return ek_misfit_z(s, misfit - LEFT * fmax(beyond, 0));
 }
 
 double ek_misfit_z(const ek_inspector *s, double misfit) {

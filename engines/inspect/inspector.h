@@ -54,7 +54,7 @@ struct ek_inspector {
   double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
   double missed;                          /* of the misfit as modelled, what pixels have that are on */
   int probed;                             /* the hypothesis that is tried next by itself */
-  int missing;                            /* frames in a row in which something was only missing */
+  int one_sided;                          /* frames in a row in which something was only missing, or only more */
   int waited, lost_run, lost_link, dirty; /* dirty: frames since which something unexplained was seen, counted down */
   uint64_t mask_hash;
   int seen, same_masks, same_joints, tracked; /* frames in a row */
@@ -80,6 +80,8 @@ int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int
 int ek_region(const ek_inspector *s, const float *q);
 /* How many standard deviations a misfit lies above that of healthy pictures of the region. */
 double ek_misfit_z(const ek_inspector *s, double misfit);
+/* The same of what a fit leaves of the misfit of the present picture. */
+double ek_left_z(const ek_inspector *s, double misfit);
 
 /* evidence.c */
 void ek_evidence_reset(ek_inspector *s);
