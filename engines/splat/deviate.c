@@ -37,8 +37,9 @@ static int check(const ek_body *b, const ek_deviation *list, int n) {
 void ek_deviator_free(ek_deviator *d) {
   if (!d)
     return;
-  void *owned[] = {d->shape, d->cameras, d->group,   d->link,    d->slope,   d->products, d->met,   d->jacobian,
-                   d->half,  d->head,    d->touched, d->records, d->edge_px, d->outlines, d->light, d->cells};
+  void *owned[] = {d->shape,   d->cameras,  d->group, d->link,  d->slope,   d->products,
+                   d->met,     d->jacobian, d->half,  d->head,  d->touched, d->records,
+                   d->edge_px, d->outlines, d->light, d->cells, d->through};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
     free(owned[i]);
   free(d);
@@ -64,6 +65,38 @@ static int count_groups(ek_deviator *d, const ek_body *b) {
   return EK_OK;
 }
 
+/* The joint before a link, and whether a link is another or hangs on it; through: the joint by which it leaves that. */
+static int joint_of(const ek_body *b, int link) {
+  for (int j = 0; j < b->layout.n_joints; j++)
+    if (b->layout.joints[j].child == link)
+      return j;
+  return -1;
+}
+
+static int hangs_on(const ek_body *b, int link, int other, int *through) {
+  *through = -1;
+  while (link != other) {
+    *through = joint_of(b, link);
+    if (*through < 0)
+      return 0;
+    link = b->layout.joints[*through].parent;
+  }
+  return 1;
+}
+
+/* Of `through`: the link hangs on something else, or it is the deviating one itself. */
+enum { APART = -2, ITSELF = -1 };
+
+static void find_through(ek_deviator *d, const ek_body *b) {
+  for (int i = 0; i < d->n; i++)
+    for (int g = 0; g < d->n_groups; g++) {
+      int through = APART;
+      if (!of_camera(&d->list[i]) && !hangs_on(b, d->link[g], d->list[i].of, &through))
+        through = APART;
+      d->through[i * d->n_groups + g] = (int16_t)through;
+    }
+}
+
 static int allocate(ek_deviator *d, const ek_body *b) {
   if (count_groups(d, b))
     return EK_E_MEMORY;
@@ -75,19 +108,21 @@ static int allocate(ek_deviator *d, const ek_body *b) {
   d->slope = aligned(sizeof(float) * 5 * EK_FLOW_ROW * (size_t)b->layout.n_ellipsoids);
   d->products = aligned(sizeof(float) * EK_FLOW_ROW * EK_FLOW_ROW * pairs);
   d->met = malloc(pairs);
-  d->jacobian = malloc(sizeof(float) * wide), d->half = malloc(sizeof(float) * wide);
+  d->jacobian = calloc(wide, sizeof(float)), d->half = malloc(sizeof(float) * wide);
   d->head = malloc(sizeof *d->head * pixels), d->touched = malloc(sizeof *d->touched * pixels);
   d->records = aligned(sizeof *d->records * (size_t)d->capacity);
   size_t views = (size_t)b->layout.n_views, rows = views * (size_t)b->height;
+  d->through = malloc(sizeof *d->through * (size_t)d->n * (size_t)d->n_groups);
   d->edge_px = calloc(links, sizeof *d->edge_px);
   d->outlines = malloc(sizeof *d->outlines * views * (size_t)b->layout.n_ellipsoids);
   d->light = malloc(sizeof *d->light * rows * (size_t)b->stride), d->cells = malloc(sizeof *d->cells * rows);
   if (!d->shape || !d->cameras || !d->slope || !d->products || !d->met || !d->jacobian || !d->half || !d->head ||
-      !d->touched || !d->records || !d->edge_px || !d->outlines || !d->light || !d->cells)
+      !d->touched || !d->records || !d->edge_px || !d->outlines || !d->light || !d->cells || !d->through)
     return EK_E_MEMORY;
   for (size_t i = 0; i < links; i++)
     memcpy(d->shape[i], IDENTITY, sizeof(ek_pose));
   memset(d->head, 0xff, sizeof *d->head * pixels);
+  find_through(d, b);
   return EK_OK;
 }
 
@@ -216,25 +251,6 @@ const double *ek_deviate_direction(const ek_deviator *d, int link) {
   return NULL;
 }
 
-/* The joint before a link, and whether a link is another or hangs on it; through: the joint by which it leaves that. */
-static int joint_of(const ek_body *b, int link) {
-  for (int j = 0; j < b->layout.n_joints; j++)
-    if (b->layout.joints[j].child == link)
-      return j;
-  return -1;
-}
-
-static int hangs_on(const ek_body *b, int link, int other, int *through) {
-  *through = -1;
-  while (link != other) {
-    *through = joint_of(b, link);
-    if (*through < 0)
-      return 0;
-    link = b->layout.joints[*through].parent;
-  }
-  return 1;
-}
-
 /* A turn about an axis through a point of the camera's frame. */
 static void turn_flow(const double *axis, const double *point, double *flow) {
   for (int r = 0; r < 3; r++) {
@@ -258,15 +274,15 @@ static void deviation_flow(const ek_body *b, int view, int i, int link, double *
       memcpy(flow + 3, d->axis[i], 3 * sizeof *flow);
     return;
   }
-  int through;
-  if (!hangs_on(b, link, about->of, &through))
+  int through = d->through[i * d->n_groups + d->group[link]];
+  if (through == APART)
     return;
   const double *seen = b->seen[view * b->layout.n_links + about->of];
   double axis[3], origin[3] = {seen[3], seen[7], seen[11]};
   rotate(d->cameras[view], d->axis[i], axis);
   if (about->kind == EK_DEVIATION_TURN) {
     turn_flow(axis, origin, flow);
-  } else if (through < 0) {
+  } else if (through == ITSELF) {
     flow[6] = 1 / (1 + d->size[i]); /* a flow through what is stretched already */
   } else {
     const double *place = b->corrected[through], *a = about->axis;
@@ -287,40 +303,15 @@ static void fill_jacobian(ek_body *b, int view) {
     }
 }
 
-/* Adds scale times a (EK_FLOWS, EK_FLOWS), or its transpose, times the rows of one link to those of another. */
-static void multiply(const float *a, int transposed, const float *restrict in, int n, float *restrict out) {
-  for (int k = 0; k < EK_FLOWS; k++)
-    for (int l = 0; l < EK_FLOWS; l++) {
-      float factor = transposed ? a[EK_FLOW_ROW * l + k] : a[EK_FLOW_ROW * k + l];
-      for (int i = 0; i < n; i++)
-        out[k * EK_MAX_DEVIATIONS + i] += factor * in[l * EK_MAX_DEVIATIONS + i];
-    }
-}
-
 /* Adds J' M J, below the diagonal, and J' r of a view. */
-static void project(ek_deviator *d, double *information, double *score) {
-  const int n = d->n, wide = EK_FLOWS * EK_MAX_DEVIATIONS;
-  memset(d->half, 0, sizeof(float) * (size_t)d->n_groups * (size_t)wide);
-  for (int g = 0; g < d->n_groups; g++)
-    for (int h = g; h < d->n_groups; h++) {
-      const float *m = d->products + (int64_t)EK_FLOW_ROW * EK_FLOW_ROW * (g * d->n_groups + h);
-      if (!d->met[g * d->n_groups + h])
-        continue;
-      multiply(m, 0, d->jacobian + h * wide, n, d->half + g * wide);
-      if (g != h)
-        multiply(m, 1, d->jacobian + g * wide, n, d->half + h * wide);
-    }
-  for (int row = 0; row < d->n_groups * EK_FLOWS; row++) {
-    const float *j = d->jacobian + row * EK_MAX_DEVIATIONS, *half = d->half + row * EK_MAX_DEVIATIONS;
-    int g = row / EK_FLOWS, own = g * d->n_groups + g;
-    float residual = d->met[own] ? d->products[EK_FLOW_ROW * (EK_FLOW_ROW * own + row % EK_FLOWS) + EK_FLOWS] : 0;
-    for (int i = 0; i < n; i++) {
-      if (j[i] == 0)
-        continue;
-      score[i] += (double)j[i] * residual;
-      for (int k = 0; k <= i; k++)
-        information[i * n + k] += (double)(j[i] * half[k]);
-    }
+static void project(ek_body *b, double *information, double *score) {
+  int n = b->deviator->n;
+  float sums[EK_MAX_DEVIATIONS * EK_MAX_DEVIATIONS], scores[EK_MAX_DEVIATIONS];
+  ek_body_project_flow(b, sums, scores);
+  for (int i = 0; i < n; i++) {
+    score[i] += (double)scores[i];
+    for (int k = 0; k <= i; k++)
+      information[i * n + k] += (double)sums[i * EK_MAX_DEVIATIONS + k];
   }
 }
 
@@ -352,7 +343,7 @@ int ek_body_inform(ek_body *b, const uint8_t *masks, double floor, double *infor
   for (int v = 0; v < b->layout.n_views; v++) {
     ek_body_flow(b, v, masks + (int64_t)v * b->height * ((b->width + 7) / 8), (float)floor);
     fill_jacobian(b, v);
-    project(b->deviator, information, score);
+    project(b, information, score);
   }
   exchange(b);
   for (int i = 0; i < n; i++)

@@ -37,6 +37,7 @@ struct ek_deviator {
   ek_pose *cameras;                  /* (n_views) world to camera with its deviations */
   int n_groups;                      /* links with ellipsoids */
   int32_t *group, *link;             /* (n_links) -1 where nothing is drawn; (n_groups) */
+  int16_t *through;                  /* (n, n_groups) joint by which the link leaves the deviating one */
   float *slope;                      /* (n_ellipsoids, 5, EK_FLOW_ROW) see flow.h */
   float *products;                   /* (n_groups, n_groups, EK_FLOW_ROW, EK_FLOW_ROW) of a view; rows before columns */
   uint8_t *met;                      /* (n_groups, n_groups) whether any pixel added to them */
@@ -65,5 +66,7 @@ const double *ek_deviate_direction(const ek_deviator *d, int link);
 /* flow.c */
 /* Fills products and met of one view. The body has the soft picture, its deviator the sharp one. */
 void ek_body_flow(ek_body *b, int view, const uint8_t *mask, float floor);
+/* J' M J (n, EK_MAX_DEVIATIONS) and J' r (n) of those products and the jacobian; what lies beyond n is lost. */
+void ek_body_project_flow(ek_body *b, float *information, float *score);
 
 #endif

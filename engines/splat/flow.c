@@ -82,3 +82,7 @@ void ek_body_flow(ek_body *b, int view, const uint8_t *mask, float floor) {
   memset(d->met, 0, (size_t)d->n_groups * (size_t)d->n_groups);
   ISA_OF(b, products)(&canvas);
 }
+
+void ek_body_project_flow(ek_body *b, float *information, float *score) {
+  ISA_OF(b, project)(b->deviator, information, score);
+}

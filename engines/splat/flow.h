@@ -126,3 +126,44 @@ ISA_TARGET static void ISA(products)(const ek_canvas *canvas) {
     d->head[pixel] = -1;
   }
 }
+
+/* Adds factor times eights of a row to those of another. */
+ISA_TARGET static inline void ISA(add)(float factor, const float *from, int n, float *to) {
+  for (int i = 0; i < n; i += 8) {
+    v8f a, b;
+    memcpy(&a, from + i, sizeof a), memcpy(&b, to + i, sizeof b);
+    b += a * factor;
+    memcpy(to + i, &b, sizeof b);
+  }
+}
+
+/* half = M J, then J' half, row by row of J. */
+ISA_TARGET static void ISA(project)(ek_deviator *d, float *information, float *score) {
+  const int n = d->n, groups = d->n_groups, wide = EK_FLOWS * EK_MAX_DEVIATIONS;
+  memset(d->half, 0, sizeof(float) * (size_t)(groups * wide));
+  memset(information, 0, sizeof(float) * (size_t)(n * EK_MAX_DEVIATIONS));
+  memset(score, 0, sizeof(float) * (size_t)n);
+  for (int g = 0; g < groups; g++)
+    for (int h = g; h < groups; h++) {
+      const float *m = d->products + (int64_t)EK_FLOW_ROW * EK_FLOW_ROW * (g * groups + h);
+      for (int k = 0; k < EK_FLOWS && d->met[g * groups + h]; k++)
+        for (int l = 0; l < EK_FLOWS; l++) {
+          float factor = m[EK_FLOW_ROW * k + l];
+          int row = g * wide + k * EK_MAX_DEVIATIONS, column = h * wide + l * EK_MAX_DEVIATIONS;
+          ISA(add)(factor, d->jacobian + column, n, d->half + row);
+          if (g != h)
+            ISA(add)(factor, d->jacobian + row, n, d->half + column);
+        }
+    }
+  for (int row = 0; row < groups * EK_FLOWS; row++) {
+    const float *j = d->jacobian + row * EK_MAX_DEVIATIONS, *half = d->half + row * EK_MAX_DEVIATIONS;
+    int own = row / EK_FLOWS * (groups + 1);
+    float residual = d->met[own] ? d->products[EK_FLOW_ROW * (EK_FLOW_ROW * own + row % EK_FLOWS) + EK_FLOWS] : 0;
+    for (int i = 0; i < n; i++) {
+      if (j[i] == 0)
+        continue;
+      score[i] += j[i] * residual;
+      ISA(add)(j[i], half, i + 1, information + i * EK_MAX_DEVIATIONS);
+    }
+  }
+}
