@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgekin._ek import ffi, lib
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.status import check
+from edgekin.runtime.status import check, status_name
 
 Float = NDArray[np.float64]
 SCHEMA = "edgekin.inspection/1"
@@ -26,6 +26,15 @@ BODY, CAMERA = CLASSES.index("body damage"), CLASSES.index("camera moved")
 #: Cosine between a turn's axis and the link's direction from which it is a twist.
 TWIST = 0.9
 LEVELS = 4  # of handicap: means over the last 1, 4, 16, 64 pictures
+#: Arrays of the settings: as C has them, and the letters of their axes (InspectorConfig; 4 for LEVELS).
+ARRAYS = {"own_axis": ("int32_t[]", "J"), "edge_px": ("double[]", "L"), "prior": ("double[]", "n"),
+          "mean": ("double[]", "n"), "bias": ("double[]", "n"), "frame": ("double[]", "n"),
+          "centroids": ("float[]", "RJ"), "misfit": ("float[]", "R"), "misfit_spread": ("float[]", "R"),
+          "scale": ("float[]", "R"), "handicap": ("double[]", "4"), "tracking_rad": ("double[]", "J")}
+DTYPE: dict[str, type[np.generic]] = {"int32_t[]": np.int32, "float[]": np.float32, "double[]": np.float64}
+#: Those that lie in the struct itself.
+WITHIN = ("handicap", "tracking_rad")
+NUMBERS: dict[Any, type] = {"int": int, "float": float}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,24 @@ class InspectorConfig:
     stale_frames: int = 20
     frozen_rad: float = 0.15
 
+    def __post_init__(self) -> None:
+        """Refuse what would lead the C side astray.
+
+        Raises:
+            BundleError: arrays that contradict each other, a hypothesis or an axis of a wrong length.
+        """
+        counts = {"n": len(self.deviations), "L": len(self.links), "J": len(self.joints), "R": len(self.centroids),
+                  "4": LEVELS}
+        for name, (_, axes) in ARRAYS.items():
+            shape, expected = getattr(self, name).shape, tuple(counts[axis] for axis in axes)
+            if shape != expected:
+                raise BundleError(f"the inspector's settings contradict each other: {name} {shape}, expected "
+                                  f"{expected}", AGAIN)
+        if counts["J"] > int(lib.EK_MAX_JOINTS) or any(len(d.axis) != 3 for d in self.deviations) \
+                or not all(1 <= len(h.deviations) <= 3 for h in self.hypotheses):
+            raise BundleError(f"the inspector's settings have more than {lib.EK_MAX_JOINTS} joints, an axis of other "
+                              "than 3 numbers, or a hypothesis of other than 1 to 3 deviations", AGAIN)
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of inspection.json, less its record of the calibration."""
         def plain(value: Any) -> Any:
@@ -108,18 +135,17 @@ class InspectorConfig:
         Raises:
             BundleError: a field is missing or malformed.
         """
-        kinds = {"own_axis": np.int32, "centroids": np.float32, "misfit": np.float32, "misfit_spread": np.float32,
-                 "scale": np.float32, "edge_px": np.float64, "prior": np.float64, "mean": np.float64,
-                 "bias": np.float64, "frame": np.float64, "handicap": np.float64, "tracking_rad": np.float64}
         try:
             values = {f.name: content[f.name] for f in fields(cls)}
-            values |= {name: np.asarray(values[name], dtype) for name, dtype in kinds.items()}
-            values["deviations"] = tuple(Deviation(d["kind"], d["of"], tuple(d["axis"])) for d in values["deviations"])
-            values["hypotheses"] = tuple(Hypothesis(**{**h, "deviations": tuple(h["deviations"])})
-                                         for h in values["hypotheses"])
+            values |= {name: np.asarray(values[name], DTYPE[of]) for name, (of, _) in ARRAYS.items()}
+            values |= {f.name: NUMBERS[f.type](values[f.name]) for f in fields(cls) if f.type in NUMBERS}
+            values["deviations"] = tuple(Deviation(int(d["kind"]), int(d["of"]), tuple(map(float, d["axis"])))
+                                         for d in values["deviations"])
+            values["hypotheses"] = tuple(Hypothesis(h["what"], h["part"], tuple(map(int, h["deviations"])),
+                                                    int(h["kind"]), int(h["number"])) for h in values["hypotheses"])
             values |= {name: tuple(values[name]) for name in ("joints", "links")}
             return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"the inspector's settings cannot be read: {type(error).__name__} {error}",
                               AGAIN) from error
 
@@ -224,17 +250,17 @@ def _raw_config(c: InspectorConfig) -> tuple[Any, list[Any]]:
     held = [ffi.new("ek_deviation[]", [vars(d) for d in c.deviations]), ffi.new("ek_hypothesis[]", [
         {"n": len(h.deviations), "index": list(h.deviations), "kind": h.kind, "part": h.number} for h in c.hypotheses])]
     raw.deviations, raw.hypotheses = held
-    for name, of in (("edge_px", "double[]"), ("prior", "double[]"), ("mean", "double[]"), ("bias", "double[]"),
-                     ("frame", "double[]"), ("own_axis", "int32_t[]"), ("centroids", "float[]"), ("misfit", "float[]"),
-                     ("misfit_spread", "float[]"), ("scale", "float[]")):
-        held.append(ffi.from_buffer(of, np.ascontiguousarray(getattr(c, name))))
-        setattr(raw, name, held[-1])
+    for name, (of, _) in ARRAYS.items():
+        values = np.ascontiguousarray(getattr(c, name), DTYPE[of])
+        if name in WITHIN:
+            getattr(raw, name)[0:len(values)] = values.tolist()
+        else:
+            held.append(ffi.from_buffer(of, values))
+            setattr(raw, name, held[-1])
     for name in ("noise_bias", "noise_frame", "floor", "lag_prior", "cell_rad", "found", "explained", "unexplained",
                  "unexplained_sum", "threshold", "rival", "patience_frames", "stuck_rad", "frozen_frames",
                  "stale_frames", "frozen_rad"):
         setattr(raw, name, getattr(c, name))
-    raw.handicap[0:LEVELS] = c.handicap.tolist()
-    raw.tracking_rad[0:raw.n_joints] = c.tracking_rad.tolist()
     return raw, held
 
 
@@ -246,7 +272,7 @@ class Inspector:
         config: as calibrated.
 
     Raises:
-        RuntimeFault: the engine runs no body model.
+        RuntimeFault: the engine runs no body model, or another inspector has it.
         BundleError: the settings do not fit the body.
     """
 
@@ -260,16 +286,27 @@ class Inspector:
         status = ffi.new("int *")
         handle = lib.ek_inspector_create(body, raw, status)
         del held  # copied
+        if status_name(status[0]) == "busy":
+            raise RuntimeFault("another inspector looks at this engine's body", "Close it, or open a second engine")
         if handle == ffi.NULL:
             raise BundleError("the inspector's settings do not fit the body model, or are out of range", AGAIN)
         self._handle: Any = handle
-        self._raw = ffi.new("ek_finding *")
+        self._raw = self._nothing()
         self._mask_shape = (engine.info.n_views, engine.info.height, (engine.info.width + 7) // 8)
 
+    @staticmethod
+    def _nothing() -> Any:
+        """What is found before the first picture."""
+        return ffi.new("ek_finding *", {"hypothesis": -1, "rival": -1, "link": -1, "joint": -1})
+
     def close(self) -> None:
-        """Give the body back to the engine, which must still be open; twice does no harm."""
+        """Give the body back to the engine; twice does no harm.
+
+        Raises:
+            RuntimeFault: the engine was closed before, and its body has gone with it.
+        """
         if self._handle != ffi.NULL:
-            lib.ek_inspector_destroy(self._handle)
+            lib.ek_inspector_destroy(self.handle)
             self._handle = ffi.NULL
 
     def __enter__(self) -> Inspector:
@@ -283,6 +320,7 @@ class Inspector:
         """The C object."""
         if self._handle == ffi.NULL:
             raise RuntimeFault("the inspector is closed", "Make it again")
+        _ = self._engine.handle  # raises where the engine was closed, and the body has gone with it
         return self._handle
 
     def _angles(self, values: ArrayLike) -> Any:
@@ -321,6 +359,11 @@ class Inspector:
         return float(self._raw.evidence)
 
     @property
+    def misfit(self) -> float:
+        """Squared error of the last picture as modelled, summed over pixels."""
+        return float(self._raw.misfit)
+
+    @property
     def fitted(self) -> float:
         """Squared error of the last picture with the deviations fitted, summed over pixels."""
         return float(self._raw.fitted)
@@ -350,6 +393,7 @@ class Inspector:
     def reset(self) -> None:
         """Forget all evidence and the alarm."""
         lib.ek_inspector_reset(self.handle)
+        self._raw = self._nothing()
 
     def accept(self, sizes: ArrayLike | None) -> None:
         """Hold a deviated body to be healthy from now on, or the model again (None).
@@ -362,8 +406,14 @@ class Inspector:
         """
         if sizes is None:
             check(lib.ek_inspector_accept(self.handle, ffi.NULL), "the model is refused")
+            self._raw = self._nothing()
             return
         values = np.ascontiguousarray(sizes, dtype=np.float64)
         if values.shape != (len(self.config.deviations),):
             raise RuntimeFault(f"{values.size} sizes of deviations, expected {len(self.config.deviations)}")
-        check(lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values)), "these sizes are refused")
+        status = lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values))
+        if status_name(status) == "range":
+            raise RuntimeFault(f"a deviation of {values[np.abs(values).argmax()]:g} is more than an inspector can hold "
+                               "to be healthy", "Train a body model of the robot as it is now")
+        check(status, "these sizes are refused")
+        self._raw = self._nothing()

@@ -200,6 +200,9 @@ int ek_inspector_look(const ek_inspector *s, double *information, double *score,
     return EK_E_ARGUMENT;
   memcpy(information, s->a, sizeof(double) * (size_t)(s->n * s->n));
   memcpy(score, s->b, sizeof(double) * (size_t)s->n);
+  for (int i = 0; i < s->n; i++) /* evidence.c took the mean off */
+    for (int k = 0; k < s->n; k++)
+      score[i] += s->a[i * s->n + k] * s->config.mean[k];
   memcpy(sizes, s->sizes, sizeof(double) * (size_t)s->n);
   return EK_OK;
 }
