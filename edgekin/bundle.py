@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import BundleError
+from edgekin.output import write_atomic
 
 if TYPE_CHECKING:
     from edgekin.robot.spec import RobotSpec
@@ -303,6 +304,40 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     manifest = {"schema": SCHEMA, "format_version": FORMAT_VERSION, **content, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def with_file(bundle: Bundle, name: str, data: bytes) -> Bundle:
+    """Put one more file into a bundle on disk, or another version of it, and return the bundle as it is then.
+
+    At every moment the folder is a whole bundle: while a file is replaced, one without it.
+
+    Args:
+        bundle: as it was loaded.
+        name: of a file that no target requires.
+        data: its content.
+
+    Raises:
+        BundleError: the bundle has become another one since, or cannot be written to.
+    """
+    if _read_manifest(bundle.path) != bundle.manifest:
+        raise BundleError(f"bundle {bundle.path} was written anew meanwhile; {name} was not put into it",
+                          "Run it again")
+    others = {key: entry for key, entry in bundle.manifest["files"].items() if key != name}
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    try:
+        if len(others) < len(bundle.manifest["files"]):
+            _rewrite_manifest(bundle, others)
+        write_atomic(bundle.path / name, data)
+        _rewrite_manifest(bundle, dict(sorted({**others, name: entry}.items())))
+    except OSError as error:
+        raise BundleError(f"cannot write {bundle.path / name}: {error.strerror}",
+                          "Free disk space, or copy the bundle to where you may write") from error
+    return load_bundle(bundle.path)
+
+
+def _rewrite_manifest(bundle: Bundle, files: dict[str, Any]) -> None:
+    content = json.dumps({**bundle.manifest, "files": files}, indent=2) + "\n"
+    write_atomic(bundle.path / MANIFEST, content.encode())
 
 
 def known_answers_bytes(joint_pos: NDArray[np.float64], **answers: NDArray[Any]) -> bytes:

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.host_gpu import build
+from tests.small_arm import small_arm
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +41,27 @@ def trained_runs(tmp_path_factory):
         else:
             os.environ["EDGEKIN_RUNS"] = before
     return root
+
+
+@pytest.fixture(scope="session")
+def body_bundle(tmp_path_factory):
+    """A bundle of a body model of the small arm, 48x48 px, good to a degree. Copy it before changing anything in it."""
+    for package in ("torch", "pybullet", "safetensors", "matplotlib"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'edgekin[train]'")
+    from edgekin.compile.detector import DetectorPlan
+    from edgekin.compile.pipeline import CompileConfig, compile_run
+    from edgekin.robot import save_robot
+    from edgekin.training.settings import TrainConfig
+    from edgekin.training.train import train
+
+    folder = tmp_path_factory.mktemp("body-bundle")
+    save_robot(small_arm(48, 48), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIN_RUNS", str(folder / "runs"))
+        run = train(TrainConfig(robot=str(folder), model="k3dgs", size="s", protocol="uniform", samples=200,
+                                test_samples=40, steps=400, name="body").validated()).run
+    detector = DetectorPlan(healthy_seconds=3.0)
+    return compile_run(run, CompileConfig(precision="fp32", detector=detector, out=folder / "bundle")).bundle
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def exact_arm():
 class Stretch:
     """Frames as an inspector takes them."""
 
+    first = 0  # of no stream
     joint_pos: np.ndarray  # (N, J) rad, measured
     commanded: np.ndarray  # (N, J) rad
     masks: np.ndarray  # (N, V, H, row_bytes)

@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "Collect joint angles and silhouettes, simulated or imported.",
     "train": "Train a self-model and score it beside its floors.",
     "compile": "Quantize and compile a trained run into a bundle.",
+    "calibrate-detector": "Teach a bundle's inspector how its healthy body looks.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "damages": "List what can happen to a simulated arm, and how it is written.",
@@ -28,6 +29,11 @@ COMMANDS = {
 }
 
 
+def module_of(command: str) -> str:
+    """Return the name of a command's file in this folder, without its ending."""
+    return command.replace("-", "_")
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,7 +41,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"edgekin.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"edgekin.cli.{module_of(cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

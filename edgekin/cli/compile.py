@@ -139,6 +139,8 @@ class _Stages:
 def _show(result: CompileResult) -> None:
     from rich.console import Console
 
+    from edgekin.bundle import load_bundle
+
     console = Console(soft_wrap=True)
     console.print(_table(result))
     if result.calibration is not None:
@@ -158,6 +160,9 @@ def _show(result: CompileResult) -> None:
         console.print(result.chosen, highlight=False)
     if result.note:
         console.print(result.note, style="" if result.precision == result.asked else "bold red", markup=False)
+    if load_bundle(result.bundle).has_body:
+        console.print("inspector: not calibrated, which takes minutes; run: edgekin calibrate-detector "
+                      f"{result.bundle}", highlight=False)
     console.print(f"bundle: {result.bundle}", highlight=False)
 
 

@@ -13,11 +13,10 @@ from edgekin.bundle import MANIFEST, Bundle, load_bundle
 from edgekin.errors import ConfigError, DataError, RuntimeFault
 from edgekin.machine import describe, revision
 from edgekin.opening import open_bundle
-from edgekin.sim.dataset import Dataset, load_dataset
+from edgekin.sim.dataset import Dataset, check_fits, load_dataset
 from edgekin.sim.views import from_own_camera
 from edgekin.training.floors import floors
 from edgekin.training.metrics import Score, score
-from edgekin.training.protocols import check_fits
 from edgekin.training.run import RUN, TEST, Run, latest_run, load_run
 
 if TYPE_CHECKING:

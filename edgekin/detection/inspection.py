@@ -8,107 +8,83 @@ thresholds from the highest evidence of each stretch, extrapolated to the rate o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.detection.calibration import k_means, nearest
-from edgekin.detection.deviations import Suspects, suspects_of
 from edgekin.detection.evidence import ratios, whiten
-from edgekin.errors import DataError
+from edgekin.detection.healthy import Peak, check_body, check_misfit, check_motion, check_peaks, listed
+from edgekin.detection.looks import FRAME_SHARE, Float, Looks, Progress, Stretch, first_config, frames_of, look_at
+from edgekin.detection.looks import place as place_of
+from edgekin.errors import DataError, GateMissed
 from edgekin.robot.spec import RobotSpec
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import LEVELS, TURN, Inspector, InspectorConfig
-
-Float = NDArray[np.float64]
+from edgekin.runtime.inspector import Inspector, InspectorConfig
 
 REGIONS = 32
-EDGE_PX = 1.0  # of the soft picture whose slopes are used
-LAG_S = 0.1  # standard deviation of what pictures may be late
-PATIENCE_S = 1.0
+#: Poses that regions are made of.
+POSES = 20_000
 #: Healthy evidence at this quantile is brought down to this many nats by widening the spread.
 QUANTILE, EVIDENCE = 0.999, 3.0
 ROUNDS = 12
-#: A deviation's spread at first, and at least: rad, share.
-FIRST = {TURN: np.radians(0.05)}
-FIRST_OTHER = 0.001
-#: Pictures of one pose differ by at least this share of what poses differ by.
-FRAME_SHARE = 0.5
 #: Regions are more or less certain than the whole by these factors at most.
 SCALE = (0.6, 3.0)
 #: Spread of the misfit in a region, as a share of that of all, at least.
 MISFIT_SHARE = 0.5
-#: Tracking error that is allowed: standard deviations of a mean of eight, and its least.
-TRACKING_SIGMAS, TRACKING_RAD = 6.0, np.radians(0.3)
+#: Tracking error that is allowed: standard deviations of a mean of eight, its least; and where commands were never
+#: seen, so that nothing is known of it: any.
+TRACKING_SIGMAS, TRACKING_RAD, ANY_RAD = 6.0, np.radians(0.3), 1e3
 #: Stretches of time whose highest evidence is looked at, s; so many at least.
 BLOCK_S, BLOCKS = 30.0, 20
+#: Hours without an alarm support 3 / hours alarms an hour with 95% confidence. A fitted tail may go this factor beyond.
+SUPPORTED, BEYOND = 3.0, 100.0
 #: Where there is no tail to extrapolate: factor of the highest.
 MARGIN = 1.5
 #: So many frames in a row that nothing explains are an alarm at the earliest: a fit that must go far takes some.
 UNEXPLAINED_FRAMES = 30
-#: Fit frames below this say too little about 32 regions.
-LEAST_FRAMES = 2000
-
-
-class HealthyFrames(Protocol):
-    """A stretch of healthy motion; see edgekin.sim.episode.Frames."""
-
-    joint_pos: Float  # (N, J) rad
-    commanded: Float  # (N, J) rad
-    masks: NDArray[np.uint8]  # (N, V, H, row_bytes)
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What an inspector without memory sees in N healthy pictures."""
+class Healthy:
+    """Healthy motion, in stretches of time."""
 
-    information: Float  # (N, n, n)
-    score: Float  # (N, n)
-    fitted: Float  # (N,) squared error
-    joint_pos: Float  # (N, J) rad
-    tracking: Float  # (N, J) measured - commanded, rad
+    fit: Sequence[Stretch]  # what spreads are fitted to
+    watch: Sequence[Stretch]  # others, each block_s long, at the camera's rate: what sets thresholds
+    block_s: float = BLOCK_S
+    test_error: float = 0.0  # squared error of a picture of the model's own test, summed over pixels; 0: not known
+
+    @property
+    def hours(self) -> float:
+        """That are watched."""
+        return len(self.watch) * self.block_s / 3600
 
 
-def first_config(robot: RobotSpec, camera_hz: float) -> InspectorConfig:
-    """Return the settings of an inspector that has seen nothing: it raises no alarm.
+def check_hours(blocks: int, block_s: float, per_hour: float) -> None:
+    """Check that so much healthy motion can set thresholds for a rate of false alarms.
 
     Args:
-        robot: whose body it is.
-        camera_hz: fresh pictures a second.
+        blocks: stretches to watch.
+        block_s: length of each, s.
+        per_hour: alarms that are allowed.
+
+    Raises:
+        DataError: too few, or too far from what they support; says how much is needed.
     """
-    suspects: Suspects = suspects_of(robot)
-    n, joints, one = len(suspects.deviations), len(robot.actuated), np.ones(1, np.float32)
-    start = np.array([FIRST.get(d.kind, FIRST_OTHER) for d in suspects.deviations])
-    return InspectorConfig(
-        suspects.deviations, suspects.hypotheses, tuple(j.name for j in robot.actuated),
-        tuple(link.name for link in robot.links), np.array(suspects.own_axis, np.int32),
-        np.full(len(robot.links), EDGE_PX), suspects.prior, np.zeros(n), start, FRAME_SHARE * start,
-        np.zeros((1, joints), np.float32), 10 * one, 1e6 * one, one, np.zeros(LEVELS), np.full(joints, 1.0),
-        threshold=1e6, unexplained_sum=1e6, camera_hz=camera_hz, lag_prior=LAG_S * camera_hz,
-        patience_frames=max(1, round(PATIENCE_S * camera_hz)))
-
-
-def look_at(engine: Engine, config: InspectorConfig, streams: Iterable[HealthyFrames]) -> Looks:
-    """Look at every picture of healthy streams. Arguments as `calibrate`."""
-    information, score, fitted, joints, tracking = [], [], [], [], []
-    with Inspector(engine, config) as inspector:
-        for frames in streams:
-            for q, sent, masks in zip(frames.joint_pos, frames.commanded, frames.masks, strict=True):
-                inspector.judge(q, masks, sent)
-                a, b, _ = inspector.look()
-                information.append(a.astype(np.float32))
-                score.append(b)
-                fitted.append(inspector.fitted)
-            joints.append(frames.joint_pos)
-            tracking.append(frames.joint_pos - frames.commanded)
-    if len(score) < LEAST_FRAMES:
-        raise DataError(f"{len(score)} healthy pictures are too few to calibrate an inspector, expected {LEAST_FRAMES} "
-                        "or more", "Use longer streams")
-    return Looks(np.array(information), np.array(score), np.array(fitted), np.concatenate(joints),
-                 np.concatenate(tracking))
+    hours = blocks * block_s / 3600
+    needed = max(BLOCKS * block_s / 3600, SUPPORTED / (BEYOND * per_hour))
+    remedy = (f"Watch {np.ceil(100 * needed - 1e-9) / 100:g} hours or more (--hours; of --data every other stretch is "
+              "watched)")
+    if blocks < BLOCKS:
+        raise DataError(f"{hours:.2g} hours are {blocks} stretches of {block_s:g} s to watch, too few for a threshold, "
+                        f"expected {BLOCKS}", remedy)
+    if SUPPORTED / hours > BEYOND * per_hour:
+        raise DataError(f"{per_hour:g} false alarms an hour are {SUPPORTED / hours / per_hour:.0f} times fewer than "
+                        f"{hours:.3g} hours watched support ({SUPPORTED / hours:.3g} an hour), and at most {BEYOND:g} "
+                        "times are extrapolated", remedy)
 
 
 def _spread(config: InspectorConfig, region: NDArray[np.intp]) -> Float:
@@ -119,9 +95,9 @@ def _spread(config: InspectorConfig, region: NDArray[np.intp]) -> Float:
 
 
 def _evidence(looks: Looks, config: InspectorConfig, region: NDArray[np.intp]) -> tuple[Float, Float]:
-    """The mean deviation (n,), and the evidence (N, H) that is left."""
+    """The mean deviation (n,), and the evidence (M, H) that is left."""
     noise = config.noise_bias + config.noise_frame
-    a, b = whiten(looks.information, looks.score, _spread(config, region), noise)
+    a, b = whiten(looks.information.astype(np.float64), looks.score, _spread(config, region), noise)
     mean = np.linalg.solve(a.sum(axis=0) + np.diag(1 / np.square(config.prior)), b.sum(axis=0))
     return mean, ratios(a, b - a @ mean, config.hypotheses, config.prior)
 
@@ -134,17 +110,17 @@ def fit(config: InspectorConfig, looks: Looks) -> InspectorConfig:
         looks: at healthy pictures.
     """
     joints = looks.joint_pos
-    centroids = k_means(joints[::max(1, len(joints) // 20_000)], REGIONS)
-    region = nearest(centroids, joints)
-    misfit, misfit_spread = _misfit(looks.fitted, region, len(centroids))
+    centroids = k_means(joints[::max(1, len(joints) // POSES)], REGIONS)
+    misfit, misfit_spread = _misfit(looks.fitted, nearest(centroids, joints), len(centroids))
     config = replace(config, centroids=centroids.astype(np.float32), scale=np.ones(len(centroids), np.float32),
-                     misfit=misfit, misfit_spread=misfit_spread)
-    noise = looks.tracking.std(axis=0)
+                     misfit=misfit, misfit_spread=misfit_spread, frame=config.frame.copy())
     own = config.own_axis[config.own_axis >= 0]
-    config.frame[own] = np.maximum(config.frame[own], noise[config.own_axis >= 0])
-    few = Looks(*(column[::max(1, len(joints) // 20_000)] for column in vars(looks).values()))
+    if len(looks.tracking):
+        noise = looks.tracking.std(axis=0)
+        config.frame[own] = np.maximum(config.frame[own], noise[config.own_axis >= 0])
+    region = nearest(centroids, joints[looks.kept])
     for _ in range(ROUNDS):
-        mean, evidence = _evidence(few, config, nearest(centroids, few.joint_pos))
+        mean, evidence = _evidence(looks, config, region)
         config = replace(config, mean=mean)
         high = np.quantile(evidence, QUANTILE, axis=0)
         wider = np.ones(len(mean))
@@ -156,10 +132,17 @@ def fit(config: InspectorConfig, looks: Looks) -> InspectorConfig:
         config = replace(config, bias=config.bias * np.minimum(wider, 2.0))
         other = np.setdiff1d(np.arange(len(mean)), own)
         config.frame[other] = FRAME_SHARE * config.bias[other]
-    _, evidence = _evidence(few, config, nearest(centroids, few.joint_pos))
-    return replace(config, scale=_scale(evidence.max(axis=1), nearest(centroids, few.joint_pos), len(centroids)),
-                   tracking_rad=np.maximum(TRACKING_SIGMAS * noise / np.sqrt(8) + np.abs(looks.tracking.mean(axis=0)),
-                                           TRACKING_RAD))
+    _, evidence = _evidence(looks, config, region)
+    return replace(config, scale=_scale(evidence.max(axis=1), region, len(centroids)), tracking_rad=_tracking(looks))
+
+
+def _tracking(looks: Looks) -> Float:
+    """What measured may differ from commanded, (J,) rad."""
+    if not len(looks.tracking):
+        return np.full(looks.joint_pos.shape[1], ANY_RAD)
+    mean, noise = looks.tracking.mean(axis=0), looks.tracking.std(axis=0)
+    allowed: Float = np.maximum(TRACKING_SIGMAS * noise / np.sqrt(8) + np.abs(mean), TRACKING_RAD)
+    return allowed
 
 
 def _misfit(fitted: Float, region: NDArray[np.intp], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -180,18 +163,27 @@ def _scale(highest: Float, region: NDArray[np.intp], count: int) -> NDArray[np.f
     return np.clip(scale, *SCALE).astype(np.float32)
 
 
-def highest_of(engine: Engine, config: InspectorConfig, stream: Iterable[HealthyFrames]) -> tuple[float, float]:
-    """Return the highest evidence, nats, and the highest sum of what is unexplained, of one healthy stream."""
+def peak_of(engine: Engine, config: InspectorConfig, stretch: Stretch) -> Peak:
+    """Return the highest evidence and the highest sum of what is unexplained that an inspector reaches in a stretch.
+
+    Args:
+        engine: of the body model.
+        config: with thresholds beyond reach.
+        stretch: of healthy motion.
+    """
     evidence = unexplained = total = 0.0
+    first = last = -1
     with Inspector(engine, config) as inspector:
-        for frames in stream:
-            for q, sent, masks in zip(frames.joint_pos, frames.commanded, frames.masks, strict=True):
-                inspector.judge(q, masks, sent)
-                evidence = max(evidence, inspector.evidence)
-                k = config.unexplained
-                total = max(0.0, total + min(inspector.misfit_z, 2 * k) - k)
-                unexplained = max(unexplained, total)
-    return evidence, unexplained
+        for last, q, masks, sent in frames_of(stretch):
+            first = last if first < 0 else first
+            inspector.judge(q, masks, sent)
+            evidence = max(evidence, inspector.evidence)
+            k = config.unexplained
+            total = max(0.0, total + min(inspector.misfit_z, 2 * k) - k)
+            unexplained = max(unexplained, total)
+        found = inspector.finding if first >= 0 else None
+    alarm = str(found.named) if found is not None and found.alarm else ""
+    return Peak(evidence, unexplained, alarm, place_of(first, last))
 
 
 def extrapolate(highest: Float, block_s: float, per_hour: float) -> float:
@@ -211,9 +203,8 @@ def extrapolate(highest: Float, block_s: float, per_hour: float) -> float:
     return max(level, float(highest.max()))
 
 
-def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: float,
-              fit_streams: Iterable[HealthyFrames], watch_streams: Iterable[Iterable[HealthyFrames]], block_s: float,
-              progress: Callable[[str], None] = lambda what: None) -> tuple[InspectorConfig, dict[str, Any]]:
+def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: float, healthy: Healthy,
+              progress: Progress = lambda what: None) -> tuple[InspectorConfig, dict[str, Any]]:
     """Return an inspector's settings, and the record of how they came about.
 
     Args:
@@ -221,29 +212,45 @@ def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: floa
         robot: whose body it is.
         camera_hz: fresh pictures a second that the inspector will see.
         per_hour: false alarms that are allowed.
-        fit_streams: healthy frames that fit the spreads.
-        watch_streams: other healthy streams, each block_s long, at camera_hz, that set the thresholds.
-        block_s: length of each of those, s.
-        progress: called after each stream with what was done.
+        healthy: motion of the healthy arm.
+        progress: called with "look" and "watch" after each stretch, and with "fit".
 
     Raises:
         DataError: too little data for the rate asked for, or data that is not healthy.
+        GateMissed: alarms that no threshold holds back come more often than allowed.
     """
-    config = fit(first_config(robot, camera_hz), look_at(engine, first_config(robot, camera_hz), fit_streams))
+    check_hours(len(healthy.watch), healthy.block_s, per_hour)
+    first = first_config(robot, camera_hz)
+    looks = look_at(engine, first, healthy.fit, progress)
+    check_motion(robot, looks.joint_pos)
+    check_body(first, looks)
+    check_misfit(looks, healthy.test_error, sum(np.sqrt(c.width * c.height) for c in robot.cameras))
+    config = fit(first, looks)
     progress("fit")
     peaks = []
-    for stream in watch_streams:
-        peaks.append(highest_of(engine, config, stream))
+    for stretch in healthy.watch:
+        peaks.append(peak_of(engine, config, stretch))
         progress("watch")
-    highest = np.array(peaks)
-    if len(highest) < BLOCKS:
-        raise DataError(f"{len(highest) * block_s:g} s of healthy motion set no threshold, expected "
-                        f"{BLOCKS * block_s:g} s or more", "Use longer streams")
-    threshold = MARGIN * extrapolate(highest[:, 0], block_s, per_hour)
-    unexplained = max(MARGIN * extrapolate(highest[:, 1], block_s, per_hour), UNEXPLAINED_FRAMES * config.unexplained)
-    hours = len(highest) * block_s / 3600
-    record = {"false_alarms_per_hour": per_hour, "hours": hours, "blocks": len(highest), "block_s": block_s,
-              "highest": float(highest[:, 0].max()), "highest_unexplained": float(highest[:, 1].max()),
-              # No alarm in T hours supports a rate below 3 / T with 95% confidence, whatever a tail says.
-              "rate_bound_per_hour": 3.0 / hours}
-    return replace(config, threshold=threshold, unexplained_sum=unexplained), record
+    check_peaks(peaks)
+    alarms = _alarms(peaks, healthy.hours, per_hour)
+    # Either threshold may raise an alarm: each has half of them.
+    levels = [MARGIN * extrapolate(np.array(column), healthy.block_s, per_hour / 2)
+              for column in ([peak.evidence for peak in peaks], [peak.unexplained for peak in peaks])]
+    floor, supported = UNEXPLAINED_FRAMES * config.unexplained, SUPPORTED / healthy.hours
+    record = {"false_alarms_per_hour": per_hour, "frames": len(looks.fitted), "hours": healthy.hours,
+              "blocks": len(peaks), "block_s": healthy.block_s, "highest": max(peak.evidence for peak in peaks),
+              "highest_unexplained": max(peak.unexplained for peak in peaks), "alarms": alarms,
+              # What the hours watched say by themselves; the thresholds go further where less is allowed.
+              "rate_bound_per_hour": None if alarms else supported, "extrapolated": max(1.0, supported / per_hour),
+              "commands": bool(len(looks.tracking))}
+    return replace(config, threshold=levels[0], unexplained_sum=max(levels[1], floor)), record
+
+
+def _alarms(peaks: Sequence[Peak], hours: float, per_hour: float) -> int:
+    """How many stretches raised an alarm whatever the thresholds; raises GateMissed where that is too often."""
+    raised = [i for i, peak in enumerate(peaks) if peak.alarm]
+    if len(raised) > per_hour * hours:
+        raise GateMissed(f"healthy {listed(raised, [peak.place for peak in peaks])} raised alarms that no threshold "
+                         f"holds back ({peaks[raised[0]].alarm}): {len(raised) / hours:.2g} an hour, allowed "
+                         f"{per_hour:g}; nothing was written", "Train the body model longer, or look at those frames")
+    return len(raised)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edgekin.errors import DataError
 from edgekin.output import write_atomic
+from edgekin.robot import robot_sha256
 from edgekin.robot.cameras import check_camera
-from edgekin.robot.spec import Camera
+from edgekin.robot.spec import Camera, RobotSpec
 from edgekin.robot.views import camera_code
 
 SCHEMA = "edgekin.data/1"
@@ -87,6 +88,26 @@ def check_dataset(data: Dataset, where: str = "the dataset") -> None:
     if not data.packed.any():
         raise DataError(f"{where} has {len(data)} masks without a single robot pixel",
                         "Check the camera, or the threshold of the import")
+
+
+def check_fits(data: Dataset, spec: RobotSpec, where: str) -> None:
+    """Check that a dataset is of this robot: joints, views and picture size; a known hash must agree, too.
+
+    Raises:
+        DataError: it is of another robot or camera.
+    """
+    camera = spec.cameras[0]
+    have = (data.joint_pos.shape[1], data.packed.shape[1], data.packed.shape[2], data.width)
+    want = (len(spec.actuated), len(spec.cameras), camera.height, camera.width)
+    if have != want:
+        raise DataError(f"dataset {where} has {have[0]} joints and {have[1]} view(s) of {have[3]}x{have[2]} px, "
+                        f"the robot {spec.name} has {want[0]} and {want[1]} of {want[3]}x{want[2]}",
+                        "Give the robot and cameras that it was collected with: --robot")
+    known = data.meta.get("robot_sha256")
+    if isinstance(known, str) and known and known != robot_sha256(spec):
+        raise DataError(f"dataset {where} was collected with another robot or camera than {spec.name} "
+                        f"({known[:12]}..., expected {robot_sha256(spec)[:12]}...)",
+                        "Give the robot and cameras that it was collected with: --robot")
 
 
 def save_dataset(data: Dataset, path: Path, force: bool = False) -> None:

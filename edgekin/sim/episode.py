@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,12 @@ from edgekin.sim.pictures import Packed, Pictures, Timeline
 BLOCK = 256
 #: Events that a single pose cannot show: they need a past.
 NEED_TIME = ("seized", "backlash", "encoder-drift", "latency", "jitter", "frozen-camera", "stale-joints")
+
+
+def seed_of(seed: int, purpose: str, number: int = 0) -> int:
+    """Return the seed of a stream: none shared with another purpose, number or seed."""
+    code = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    return int(np.random.SeedSequence([seed, code, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 @dataclass(frozen=True)

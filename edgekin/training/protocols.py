@@ -8,8 +8,8 @@ from pathlib import Path
 
 from edgekin.errors import ConfigError, DataError
 from edgekin.models import may_have_depth, needs_depth
-from edgekin.robot import RobotSpec, load_robot, published_options, robot_sha256
-from edgekin.sim.dataset import Dataset, load_dataset, split_blocks, split_chronological, take
+from edgekin.robot import RobotSpec, load_robot, published_options
+from edgekin.sim.dataset import Dataset, check_fits, load_dataset, split_blocks, split_chronological, take
 from edgekin.sim.views import split_cameras
 from edgekin.training.loop import Split
 from edgekin.training.settings import FEW_JOINTS, HELD_OUT_CAMERAS, VIEW_CAMERAS, TrainConfig
@@ -148,23 +148,3 @@ def _from_file(config: TrainConfig, spec: RobotSpec) -> Split:
     else:
         train, test = split_blocks(data, TEST_SHARE, BLOCKS, GAP)
     return Split(train if config.samples is None else take(train, slice(0, config.samples)), test)
-
-
-def check_fits(data: Dataset, spec: RobotSpec, where: str) -> None:
-    """Check that a dataset is of this robot: joints, views and picture size; a known hash must agree, too.
-
-    Raises:
-        DataError: it is of another robot or camera.
-    """
-    camera = spec.cameras[0]
-    have = (data.joint_pos.shape[1], data.packed.shape[1], data.packed.shape[2], data.width)
-    want = (len(spec.actuated), len(spec.cameras), camera.height, camera.width)
-    if have != want:
-        raise DataError(f"dataset {where} has {have[0]} joints and {have[1]} view(s) of {have[3]}x{have[2]} px, "
-                        f"the robot {spec.name} has {want[0]} and {want[1]} of {want[3]}x{want[2]}",
-                        "Give the robot and cameras that it was collected with: --robot")
-    known = data.meta.get("robot_sha256")
-    if isinstance(known, str) and known and known != robot_sha256(spec):
-        raise DataError(f"dataset {where} was collected with another robot or camera than {spec.name} "
-                        f"({known[:12]}..., expected {robot_sha256(spec)[:12]}...)",
-                        "Give the robot and cameras that it was collected with: --robot")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 
 from edgekin.robot.cases import Case
 from edgekin.robot.spec import RobotSpec
-from edgekin.sim.episode import BLOCK, Episode, Frames
+from edgekin.sim.episode import BLOCK, Episode, Frames, seed_of
 from edgekin.verification.settings import AFTER_S, ONSET_S, REFINE_FRAMES, STREAM_S
 from edgekin.verification.subject import Alarm, Subject
 
@@ -20,12 +19,6 @@ from edgekin.verification.subject import Alarm, Subject
 DIGITS = 6
 #: Bits of a stored time: 1/128 of its value, as in the loop's histograms.
 TIME_BITS = 8
-
-
-def seed_of(seed: int, purpose: str, number: int = 0) -> int:
-    """Return the seed of a stream: none shared with another purpose, number or verification's seed."""
-    code = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
-    return int(np.random.SeedSequence([seed, code, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def healthy_stream(robot: RobotSpec, camera_hz: float, seed: int, purpose: str, number: int) -> Episode:

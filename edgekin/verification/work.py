@@ -15,14 +15,14 @@ from edgekin.errors import ConfigError
 from edgekin.machine import revision
 from edgekin.pieces import BEGIN_AGAIN, PieceStore
 from edgekin.robot.spec import RobotSpec
-from edgekin.sim.episode import Episode
+from edgekin.sim.episode import Episode, seed_of
 from edgekin.verification.baselines import baselines_of, fitted_rules
 from edgekin.verification.example import example
 from edgekin.verification.observed import Observed, Observer
 from edgekin.verification.plan import CALIBRATION, CASE, EXAMPLE, HEALTHY, SINGLE, Unit
 from edgekin.verification.rules import Rule
 from edgekin.verification.settings import BASELINE_EVERY, SINGLE_POSES, VerifyConfig
-from edgekin.verification.streams import DIGITS, Watched, case_stream, follow, healthy_stream, seed_of
+from edgekin.verification.streams import DIGITS, Watched, case_stream, follow, healthy_stream
 from edgekin.verification.subject import Subject
 from edgekin.verification.subjects import subjects_of
 

@@ -42,6 +42,13 @@ def test_the_latest_run_becomes_a_bundle_with_table_and_json(edgekin, run_folder
     assert len(again.stderr.strip().splitlines()) == 1
 
 
+def test_a_bundle_with_a_body_model_says_how_its_inspector_is_calibrated(edgekin, body_bundle, run_folder, tmp_path):
+    done = edgekin(body_bundle.parent / "runs" / "body", "--fp32", "--out", tmp_path / "b", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert f"run: edgekin calibrate-detector {tmp_path / 'b'}" in done.stdout
+    assert "calibrate-detector" not in edgekin(run_folder, "--fp32", *QUICK).stdout
+
+
 def test_a_missed_gate_exits_with_status_3_and_writes_nothing(edgekin, run_folder, spoil, tmp_path):
     spoil()
     done = edgekin("--int8", "--json", tmp_path / "c.json", *QUICK)

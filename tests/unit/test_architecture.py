@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "bundle": BASE | {"robot", "runtime", "detection"},
     "plans": BASE | {"bundle", "runtime"},
     "opening": {"errors", "bundle", "plans", "runtime"},
+    "calibrating": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim"},
     "sim": BASE | {"robot", "runtime"},
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim", "opening"},
     "watching": BASE | {"bundle", "runtime", "opening"},

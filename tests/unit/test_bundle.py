@@ -15,10 +15,12 @@ from edgekin.bundle import (
     latest_bundle,
     load_bundle,
     read_known_answers,
+    with_file,
     write_manifest,
 )
 from edgekin.errors import BundleError
 from edgekin.opening import inspector_config, open_body
+from edgekin.output import write_atomic
 
 
 def make_bundle(folder, target="native"):
@@ -168,3 +170,41 @@ def test_inspection_is_read_where_the_manifest_lists_it(bundle):
     with pytest.raises(BundleError, match="inspector's settings cannot be read") as error:
         inspector_config(loaded)
     assert "edgekin calibrate-detector" in error.value.hint
+
+
+def test_a_file_is_put_into_a_bundle_and_replaced(bundle):
+    first = with_file(load_bundle(bundle), INSPECTION, b'{"threshold": 1}')
+    assert first.inspection == {"threshold": 1}
+    second = with_file(first, INSPECTION, b'{"threshold": 22}')
+    assert second.inspection == load_bundle(bundle).inspection == {"threshold": 22}
+    assert {key: entry for key, entry in second.manifest.items() if key != "files"} == {
+        key: entry for key, entry in load_bundle(bundle).manifest.items() if key != "files"}
+    assert sorted(path.name for path in bundle.iterdir()) == sorted([*REQUIRED["native"], MANIFEST, INSPECTION])
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_bundle_is_whole_wherever_the_writing_of_a_file_ends(bundle, monkeypatch, writes):
+    old = with_file(load_bundle(bundle), INSPECTION, b'{"threshold": 1}')
+    done = []
+
+    def write(path, data):
+        if len(done) == writes:
+            raise OSError(28, "No space left on device")
+        done.append(path.name)
+        write_atomic(path, data)
+
+    monkeypatch.setattr("edgekin.bundle.write_atomic", write)
+    with pytest.raises(BundleError, match=r"cannot write .*inspection.json: No space left on device"):
+        with_file(old, INSPECTION, b'{"threshold": 22}')
+    assert done == [MANIFEST, INSPECTION][:writes]
+    assert load_bundle(bundle).inspection == ({} if writes else {"threshold": 1})
+
+
+def test_a_bundle_that_was_written_anew_meanwhile_is_left_alone(bundle):
+    loaded = load_bundle(bundle)
+    edit_manifest(bundle, precision="fp32")
+    before = (bundle / MANIFEST).read_bytes()
+    with pytest.raises(BundleError, match="was written anew meanwhile"):
+        with_file(loaded, INSPECTION, b"{}")
+    assert (bundle / MANIFEST).read_bytes() == before
+    assert not (bundle / INSPECTION).exists()

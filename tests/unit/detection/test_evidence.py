@@ -7,7 +7,7 @@ import pytest
 
 from edgekin.detection.deviations import suspects_of
 from edgekin.detection.evidence import ratios, whiten
-from edgekin.detection.inspection import first_config
+from edgekin.detection.looks import first_config
 from edgekin.robot import load_robot
 from edgekin.robot.damage import link_direction
 from edgekin.runtime.inspector import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN, Inspector

@@ -8,7 +8,8 @@ import pytest
 from edgekin._ek import lib
 
 from edgekin.compile.weights import write_weights
-from edgekin.detection.inspection import first_config, fit, look_at
+from edgekin.detection.inspection import fit
+from edgekin.detection.looks import first_config, look_at
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.robot import catalogue
 from edgekin.runtime.engine import Engine
@@ -31,7 +32,7 @@ def config(world):
     """Settings that 35 s of healthy motion taught, and thresholds three times as high as healthy evidence gets."""
     world.restart(100)
     first = first_config(world.robot, CAMERA_HZ)
-    fitted = fit(first, look_at(world.model, first, [world.show(2100)]))
+    fitted = fit(first, look_at(world.model, first, [[world.show(2100)]]))
     return replace(fitted, threshold=15.0, unexplained_sum=60.0)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgekin.robot.cases import standard_cases
-from edgekin.sim.episode import Episode
+from edgekin.sim.episode import Episode, seed_of
 from edgekin.verification.settings import AFTER_S, ONSET_S, REFINE_FRAMES
-from edgekin.verification.streams import alarm_of, case_stream, follow, healthy_stream, seed_of
+from edgekin.verification.streams import alarm_of, case_stream, follow, healthy_stream
 from edgekin.verification.subject import Alarm
 from tests.small_arm import small_arm
 
