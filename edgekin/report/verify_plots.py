@@ -112,9 +112,9 @@ def operating(result: Json) -> bytes:
     """Return the PNG of delay against the rate of false alarms."""
     figure = new_figure(8.2, 4.6)
     axes, curves = plain(figure.subplots()), result["curves"]
-    # One false alarm in the hours that were watched: nothing is known of rarer ones.
-    least = 1.0 / max(result["versus"]["on_shared"]["healthy_hours"], 1e-9)
     rows = {result["subject"]: result["versus"]["on_shared"], **result["baselines"]}
+    # One false alarm in the hours that were watched: nothing is known of rarer ones.
+    least = 1.0 / max(row["healthy_hours"] for row in rows.values())
     shown = {name: row for name, row in rows.items() if row["median_frames"] is not None and name != "never"}
     for (name, row), colour in zip(shown.items(), np.resize(COLOURS, len(shown)), strict=True):
         bold = name == result["subject"]

@@ -21,8 +21,10 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number of so many significant digits."""
-    return NONE if value is None else f"{value:,.{digits}g}"
+    """Return a number of so many significant digits, or all of those before the point."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def mostly_missed(case: Json) -> bool:
@@ -122,16 +124,21 @@ def healthy(result: Json) -> str:
     return f"{text}; with 95% confidence fewer than {number(h['rate_bound_per_hour'], 3)} an hour"
 
 
+def _rate(result: Json) -> str:
+    """The rate of false alarms that the baselines are set to."""
+    rate = result["settings"]["false_alarms_per_hour"]
+    return f"{rate:g} false alarm{'' if rate == 1 else 's'} an hour"
+
+
 def ratio(result: Json) -> str:
     """Return in a sentence how the best baseline compares."""
     versus, own = result["versus"], result["versus"]["on_shared"]
-    rate = result["settings"]["false_alarms_per_hour"]
     if not result["baselines"] or own is None:
         return "no baseline was run"
     if not versus["kept"]:
-        return f"no ratio of delays: {result['subject']} does not keep to {rate:g} false alarm(s) an hour"
+        return f"no ratio of delays: {result['subject']} does not keep to {_rate(result)}"
     if versus["best"] is None:
-        return f"no ratio of delays: no baseline keeps to {rate:g} false alarm(s) an hour"
+        return f"no ratio of delays: no baseline keeps to {_rate(result)}"
     best = result["baselines"][versus["best"]]["median_frames"]
     return (f"median delay over all damages on the same {own['n']} runs: {result['subject']} {own['median_frames']:g} "
             f"frames, the best baseline, {versus['best']}, {best:g}: {versus['ratio']:.2f} times as long")
@@ -161,9 +168,8 @@ def about(result: Json) -> list[str]:
         f"are read {s['refine_frames']} frames after the alarm, where the detector says more by then; part: the joint "
         "or the link behind it. Shares of right ones are of the alarms.",
         f"Baselines watch one stream in {s['baseline_every']}; what is compared is compared on these. Their thresholds "
-        f"are set to {s['false_alarms_per_hour']:g} false alarm(s) an hour on {s['calibration_streams']} other healthy "
-        f"streams of {s['stream_s']:g} s: a Gumbel distribution fitted to the largest value of each, never below the "
-        "largest.",
+        f"are set to {_rate(result)} on {s['calibration_streams']} other healthy streams of {s['stream_s']:g} s: a "
+        "Gumbel distribution fitted to the largest value of each, never below the largest.",
         f"Recorded on {machine['cpu']}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}; bundle "
         f"{result['bundle']}, revision {', '.join(result['revisions'])}, seed {result['seed']}.",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -31,10 +31,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all units share; small, and can be pickled."""
+    """What all units share; small, can be pickled, and is equal to itself in every process."""
 
     config: VerifyConfig
-    store: PieceStore | None = None  # None: nothing is kept or read
+    store: PieceStore | None = field(default=None, compare=False)  # None: nothing is kept or read
     calibration: tuple[str, ...] = ()  # keys of the pieces that the baselines are fitted to
     thresholds: tuple[tuple[str, float], ...] = ()  # of the baselines; empty: not known yet, or none are wanted
 
@@ -98,7 +98,7 @@ class Bench:
 
 @lru_cache(maxsize=1)
 def bench_of(setting: Setting) -> Bench:
-    """Return what a process has opened."""
+    """Return what this process has opened: once, for all units of a setting."""
     return Bench(setting)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,10 @@ import pytest
 from edgekin.bundle import KNOWN_ANSWERS, MANIFEST, ONNX, write_manifest
 from edgekin.cli import cli
 from edgekin.errors import EdgekinError
+from edgekin.pieces import PieceStore
 from edgekin.robot import save_robot
+from edgekin.verification.settings import VerifyConfig
+from edgekin.verification.work import Setting, bench_of
 from tests.cli.refusals import assert_refused
 from tests.small_arm import small_arm
 
@@ -149,6 +153,16 @@ def test_ctrl_c_keeps_what_is_finished(bundle, tmp_path):
     assert "Traceback" not in stderr
     assert "plan: 14,400 frames of calibration, 576,000 healthy frames, 4 cases" in stderr
     assert len(pieces(out)) >= 3
+
+
+def test_a_process_opens_everything_once(bundle, tmp_path):
+    """Units come to a worker pickled, each with its own copy of the setting."""
+    store = PieceStore(tmp_path / "s", "verification", "x", {}, False)
+    one, other = (Setting(VerifyConfig(bundle), store, ("a",), (("cusum", 1.0),)) for _ in range(2))
+    copy = pickle.loads(pickle.dumps(other))
+    assert copy.store is not one.store
+    assert bench_of(copy) is bench_of(one)
+    assert bench_of(Setting(VerifyConfig(bundle), store)) is not bench_of(one)
 
 
 def test_without_baselines_and_libraries(bundle, tmp_path, monkeypatch):
