@@ -99,9 +99,10 @@ def versus(result: Json) -> Table:
     named = [*([(result["subject"], own)] if own else []), *result["baselines"].items()]
     rows = [(name, str(row["healthy_alarms"]), number(row["rate_per_hour"], 3), number(row["rate_bound_per_hour"], 3),
              frames(row["median_frames"]), frames(row["p95_frames"]), percent(row["missed"]), percent(row["early"]),
-             f"{row['nuisance_alarms']} / {row['nuisance_runs']}", number(row["threshold"], 4)) for name, row in named]
+             f"{row['nuisance_body_alarms']} / {row['nuisance_runs']}", number(row["threshold"], 4))
+            for name, row in named]
     return Table(("detector", "false alarms", "an hour", "95% bound", "median frames", "p95", "missed", "too early",
-                  "alarms on nuisances", "threshold"), tuple(rows))
+                  "nuisances called damage", "threshold"), tuple(rows))
 
 
 def kinds(result: Json) -> Table:

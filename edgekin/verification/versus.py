@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekin.robot.cases import Case
+from edgekin.robot.catalogue import BODY
 from edgekin.verification.plan import is_damage
 from edgekin.verification.scoring import (
     Json,
@@ -59,14 +60,15 @@ class Shared:
         for case, run in self.damages:
             by_kind.setdefault(case.events[0].kind, []).append(outcome_of(run, name))
         others = [outcome_of(run, name) for case, run in self.runs if not is_damage(case)]
+        called = [o.finding.kind for o in others if o is not None and o.detected and o.finding is not None]
         every = [outcome for outcomes in by_kind.values() for outcome in outcomes]
         return {"threshold": threshold, "healthy_hours": healthy["hours"], "healthy_alarms": healthy["alarms"],
                 "rate_per_hour": healthy["rate_per_hour"], "rate_bound_per_hour": healthy["rate_bound_per_hour"],
                 **delays(every, self.camera_hz),
                 "median_frames_by_kind": {kind: delays(found, self.camera_hz)["median_frames"]
                                           for kind, found in by_kind.items()},
-                "nuisance_runs": len(others), "nuisance_alarms": sum(o is not None and o.detected for o in others),
-                "exec_us": time_percentiles(times)}
+                "nuisance_runs": len(others), "nuisance_alarms": len(called),
+                "nuisance_body_alarms": called.count(BODY), "exec_us": time_percentiles(times)}
 
     def curve(self, name: str) -> list[Json]:
         """Return rates of false alarms and delays at thresholds up to the subject's own; empty where it has none.

@@ -24,7 +24,7 @@ def row(median, alarms=0, hours=1.0, **changes):
     return {"threshold": 3.25, "healthy_hours": hours, "healthy_alarms": alarms, "rate_per_hour": alarms / hours,
             "rate_bound_per_hour": 3.0, "n": 14, "median_frames": median, "p95_frames": 60.0, "median_ms": 9.0,
             "missed": 0.1, "early": 0.0, "median_frames_by_kind": {"bend": median}, "nuisance_runs": 7,
-            "nuisance_alarms": 2, "exec_us": None, **changes}
+            "nuisance_alarms": 2, "nuisance_body_alarms": 2, "exec_us": None, **changes}
 
 
 @pytest.fixture
