@@ -9,6 +9,7 @@ import numpy as np
 from edgekin.report.pictures import ENCODING, packed_picture
 from edgekin.sim.episode import Episode, Frames
 from edgekin.verification.observed import Observer
+from edgekin.verification.streams import short
 from edgekin.verification.subject import Alarm, Subject
 
 #: Shown before the onset and after the alarm, s.
@@ -39,7 +40,8 @@ def example(stream: Episode, subject: Subject, observer: Observer) -> dict[str, 
     begin = max(0, onset - round(BEFORE_S * stream.camera_hz))
     end = min(len(residual), _end(stream, alarm) + 1)
     return {"onset": onset, "alarm": None if alarm is None else alarm.frame, "camera_hz": stream.camera_hz,
-            "first": begin, "statistic": _short(statistic[begin:end]), "residual": _short(residual[begin:end]),
+            "first": begin, "statistic": [short(value) for value in statistic[begin:end]],
+            "residual": [short(value) for value in residual[begin:end]],
             "shape": [stream.robot.cameras[0].height, stream.robot.cameras[0].width],
             "encoding": ENCODING, "pictures": [_picture(parts, number, stream, observer)
                                                for number in _moments(begin, onset, alarm, end - 1)]}
@@ -66,7 +68,3 @@ def _picture(parts: list[Frames], number: int, stream: Episode, observer: Observ
     seen = np.unpackbits(part.masks[index, 0], axis=-1, count=width)
     return {"frame": number, "seen": packed_picture(seen),
             "expected": packed_picture(observer.picture(part.joint_pos[index])[0])}
-
-
-def _short(values: list[float]) -> list[float]:
-    return [float(f"{value:.5g}") for value in values]

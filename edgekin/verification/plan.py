@@ -23,6 +23,8 @@ from edgekin.verification.settings import AFTER_S, CALIBRATION_STREAMS, ONSET_S,
 CALIBRATION, HEALTHY, CASE, SINGLE, EXAMPLE = "calibration", "healthy", "case", "single", "example"
 #: Runs of a case that are one piece.
 RUNS_A_UNIT = 5
+#: Letters of a case's name in that of a file.
+NAME_LENGTH = 60
 #: The length of a run that ends with its alarm, beside one that does not; for the progress alone.
 USUAL_SHARE = 0.5
 #: Rooms whose code changes what a stream shows or what a detector says of it, and modules here that do not.
@@ -146,8 +148,8 @@ class _Planner:
              expected: float = 1.0) -> Unit:
         what = "" if case is None else case.name
         changing = fingerprint(base, kind, first, last, what, "" if case is None else joined(case.events))
-        named = [folder_name(kind), *([folder_name(what)] if what else []), str(first)]
-        return Unit(kind, f"{'-'.join(named)}-{changing}", frames, expected * frames, first, last, case)
+        key = "-".join([kind, *([folder_name(what)[:NAME_LENGTH]] if what else []), str(first), changing])
+        return Unit(kind, key, frames, expected * frames, first, last, case)
 
     def streams(self, kind: str, base: list[Any], count: int) -> Iterator[Unit]:
         frames = round(STREAM_S * self.config.camera_hz)

@@ -58,10 +58,8 @@ class Pieces:
 def _isolation(cases: Sequence[Json]) -> tuple[float | None, float | None]:
     """Return the share of right parts among all decided findings, and that of undecided ones among all findings."""
     told = [case for case in cases if case["decided"] is not None]
-    decided = sum(case["decided"] for case in told)
-    right = sum(case["decided"] * (case["isolation_top1"] or 0.0) for case in told)
-    found = sum(case["decided"] / (1.0 - case["abstained"]) if case["abstained"] not in (None, 1.0) else
-                case["n"] * (case["abstained"] or 0.0) for case in told)
+    decided, found = (sum(case[field] for case in told) for field in ("decided", "found"))
+    right = sum(case["decided"] * case["isolation_top1"] for case in told if case["decided"])
     return (round(right / decided, DIGITS) if decided else None,
             round(1.0 - decided / found, DIGITS) if found else None)
 

@@ -197,7 +197,7 @@ class Judge:
             "unit": event.entry.number, "classes": list(case.classes), **delays(outcomes, self.camera_hz),
             "class_right": _share(sum(f.kind in case.classes for _, f in found), len(found)),
             "isolation_top1": _share(sum(f.part in parts for f in decided), len(decided)) if parts else None,
-            "decided": len(decided) if parts else None,
+            "found": len(found), "decided": len(decided) if parts else None,
             "abstained": _share(len(undecided), len(found)) if parts else None,
             "abstained_right": _share(sum(bool(parts & set(f.unidentifiable)) for f in undecided), len(undecided)),
             "size_error": round(float(np.median([e for e, _ in sizes])), 4) if sizes else None,

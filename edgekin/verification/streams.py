@@ -105,11 +105,11 @@ class _Watcher:
         """Keep the largest statistic before the onset, and every new largest one after it."""
         found, healthy = self.found, max(0, self.onset - first)
         if statistic and healthy:
-            highest = _short(max(statistic[:healthy]))
+            highest = short(max(statistic[:healthy]))
             found.before = highest if found.before is None else max(found.before, highest)
         for index, value in enumerate(statistic[healthy:], max(first - self.onset, 0)):
             if not found.records or value > found.records[-1][1]:
-                found.records.append((index, _short(value)))
+                found.records.append((index, short(value)))
 
     def close(self) -> None:
         """The stream ends for this subject."""
@@ -120,7 +120,8 @@ class _Watcher:
                 found.frames = found.alarm.frame + 1
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
+    """Return a statistic as it is stored."""
     return float(f"{value:.{DIGITS}g}")
 
 

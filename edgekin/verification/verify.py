@@ -71,7 +71,7 @@ class Verifier:
         identity = {"robot": robot.name, "robot_sha256": robot_sha256(robot),
                     "bundle_sha256": hashlib.sha256(manifest).hexdigest()}
         self.plan = make_plan(self.config, self.bench.robot, identity)
-        assert self.bench.subjects  # opened, or refused
+        self.subject = self.bench.subjects[0].name  # opened, or refused
         self.store = PieceStore(config.folder, "verification", STATE_SCHEMA, identity, force)
 
     def verify(self, report: Report = lambda step: None) -> Verified:

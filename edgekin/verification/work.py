@@ -22,7 +22,7 @@ from edgekin.verification.observed import Observed, Observer
 from edgekin.verification.plan import CALIBRATION, CASE, EXAMPLE, HEALTHY, SINGLE, Unit
 from edgekin.verification.rules import Rule
 from edgekin.verification.settings import BASELINE_EVERY, SINGLE_POSES, VerifyConfig
-from edgekin.verification.streams import DIGITS, Watched, case_stream, follow, healthy_stream
+from edgekin.verification.streams import Watched, case_stream, follow, healthy_stream, seed_of, short
 from edgekin.verification.subject import Subject
 from edgekin.verification.subjects import subjects_of
 
@@ -144,7 +144,7 @@ def _single(bench: Bench, unit: Unit) -> Json:
     # Each case has poses of its own: what tells it from the healthy ones is then no accident of theirs.
     frames = Episode(bench.robot, events, config.camera_hz, seed=seed_of(config.seed, f"single {name}")).poses(
         SINGLE_POSES)
-    scores = {subject.name: [float(f"{v:.{DIGITS}g}") for v in subject.single(frames)]
+    scores = {subject.name: [short(value) for value in subject.single(frames)]
               for subject in bench.subjects if hasattr(subject, "single")}
     return {"case": name, "scores": scores}
 
