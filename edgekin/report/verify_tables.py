@@ -152,7 +152,7 @@ def exec_us(result: Json) -> str:
         return "its time was not told"
     rare = "" if us["p99_9"] is None else f", p99.9 {us['p99_9']:,.0f}"
     return (f"{result['subject']} takes p50 {us['p50']:,.0f}, p99 {us['p99']:,.0f}{rare}, at most {us['max']:,.0f} us "
-            f"a frame ({us['n']:,} frames; as many processes as cores, so not undisturbed)")
+            f"of a processor a frame ({us['n']:,} frames, as many processes as cores)")
 
 
 def about(result: Json) -> list[str]:

@@ -27,7 +27,7 @@ class Subject(Protocol):
 
     - `finding() -> Alarm | None`: its present best diagnosis, read a little after the alarm.
     - `statistic: list[float]`: of every frame of the chunk watched last; it alarms where that is high.
-    - `exec_ns: list[int]`: time of its own work for every frame of the chunk watched last, ns.
+    - `exec_ns: list[int]`: processor time of its own work for every frame of the chunk watched last, ns.
     - `waited_for: bool`: False where a stream may end although this one has not alarmed.
     - `single(frames) -> NDArray`: a statistic (N,) of N independent poses, high where something is wrong.
     """
