@@ -22,7 +22,7 @@ from edgekin.verification.observed import Observed, Observer
 from edgekin.verification.plan import CALIBRATION, CASE, EXAMPLE, HEALTHY, SINGLE, Unit
 from edgekin.verification.rules import Rule
 from edgekin.verification.settings import BASELINE_EVERY, SINGLE_POSES, VerifyConfig
-from edgekin.verification.streams import Watched, case_stream, follow, healthy_stream, seed_of, short
+from edgekin.verification.streams import Watched, case_stream, follow, healthy_stream, short
 from edgekin.verification.subject import Subject
 from edgekin.verification.subjects import subjects_of
 
