@@ -291,6 +291,7 @@ class Inspector:
         if handle == ffi.NULL:
             raise BundleError("the inspector's settings do not fit the body model, or are out of range", AGAIN)
         self._handle: Any = handle
+        self._accepted = np.zeros(len(config.deviations))
         self._raw = self._nothing()
         self._mask_shape = (engine.info.n_views, engine.info.height, (engine.info.width + 7) // 8)
 
@@ -360,8 +361,22 @@ class Inspector:
 
     @property
     def misfit(self) -> float:
-        """Squared error of the last picture as modelled, summed over pixels."""
+        """Squared error of the last picture by the body that is held to be healthy, summed over pixels."""
         return float(self._raw.misfit)
+
+    @property
+    def healthy_misfit(self) -> float:
+        """What healthy pictures have of that, averaged over the regions of poses."""
+        return float(self.config.misfit.mean())
+
+    def with_named(self) -> Float | None:
+        """Return the sizes (n,) of all deviations, rad or share, of a body that differs as the last picture's finding
+        names it; None where no deviation makes such a body."""
+        if not self.finding.named.sizes:
+            return None
+        sizes: Float = self._accepted.copy()
+        sizes[list(self.config.hypotheses[self._raw.hypothesis].deviations)] += self.finding.named.sizes
+        return sizes
 
     @property
     def fitted(self) -> float:
@@ -406,7 +421,7 @@ class Inspector:
         """
         if sizes is None:
             check(lib.ek_inspector_accept(self.handle, ffi.NULL), "the model is refused")
-            self._raw = self._nothing()
+            self._raw, self._accepted = self._nothing(), np.zeros(len(self.config.deviations))
             return
         values = np.ascontiguousarray(sizes, dtype=np.float64)
         if values.shape != (len(self.config.deviations),):
@@ -416,4 +431,4 @@ class Inspector:
             raise RuntimeFault(f"a deviation of {values[np.abs(values).argmax()]:g} is more than an inspector can hold "
                                "to be healthy", "Train a body model of the robot as it is now")
         check(status, "these sizes are refused")
-        self._raw = self._nothing()
+        self._raw, self._accepted = self._nothing(), values.copy()

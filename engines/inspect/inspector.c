@@ -192,7 +192,7 @@ int ek_inspector_accept(ek_inspector *s, const double *sizes) {
   for (int i = 0; i < s->n; i++)
     s->healthy[i] = sizes ? sizes[i] : 0;
   ek_inspector_reset(s);
-  return EK_OK;
+  return ek_body_deviate(s->body, s->healthy); /* what is predicted next, too */
 }
 
 int ek_inspector_look(const ek_inspector *s, double *information, double *score, double *sizes) {
