@@ -49,6 +49,8 @@ class Store(PieceStore):
         Raises:
             KeyboardInterrupt: interrupted; the same call later goes on from the last checkpoint.
         """
+        for left in (self.folder / RUNS).glob(f".{piece.key}.*"):  # of a process that was killed while it began
+            shutil.rmtree(left, ignore_errors=True)
         with runs_under(self.folder / RUNS):
             metrics = self._trained(piece, report)
         if not piece.row:  # scores are all that is wanted
