@@ -80,9 +80,11 @@ def _show(found: Calibrated) -> None:
                         f"{record['frames']:,} frames learned from")
     for heading in ("alarm on", "threshold", "highest healthy", "unit"):
         table.add_column(heading, justify="left" if heading in ("alarm on", "unit") else "right")
-    table.add_row("evidence of a deviation", f"{config.threshold:.1f}", f"{record['highest']:.1f}", "nats")
-    table.add_row("what no deviation explains", f"{config.unexplained_sum:.1f}",
-                  f"{record['highest_unexplained']:.1f}", "standard deviations")
+    for what, threshold, highest, unit in (
+            ("evidence of several pictures", config.threshold, "highest", "nats"),
+            ("evidence of one picture", config.threshold + config.handicap[0], "highest_single", "nats"),
+            ("what no deviation explains", config.unexplained_sum, "highest_unexplained", "standard deviations")):
+        table.add_row(what, f"{threshold:.1f}", f"{record[highest]:.1f}", unit)
     console.print(table)
     console.print(_confidence(record))
     if not record["commands"]:

@@ -23,7 +23,7 @@ from edgekin.detection.looks import place as place_of
 from edgekin.errors import DataError, GateMissed
 from edgekin.robot.spec import RobotSpec
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import Inspector, InspectorConfig
+from edgekin.runtime.inspector import LEVELS, Inspector, InspectorConfig
 
 REGIONS = 32
 #: Poses that regions are made of.
@@ -44,6 +44,10 @@ BLOCK_S, BLOCKS = 30.0, 20
 SUPPORTED, BEYOND = 3.0, 100.0
 #: Where there is no tail to extrapolate: factor of the highest.
 MARGIN = 1.5
+#: Alarms come from what one picture says, what several say, and what nothing explains: each has its share of them.
+WAYS = 3
+#: A handicap that nothing overcomes, nats.
+NEVER = 1e6
 #: So many frames in a row that nothing explains are an alarm at the earliest: a fit that must go far takes some.
 UNEXPLAINED_FRAMES = 30
 
@@ -53,7 +57,7 @@ class Healthy:
     """Healthy motion, in stretches of time."""
 
     fit: Sequence[Stretch]  # what spreads are fitted to
-    watch: Sequence[Stretch]  # others, each block_s long, at the camera's rate: what sets thresholds
+    watch: Sequence[Stretch]  # others, block_s long, at the camera's rate, gone through twice: what sets thresholds
     block_s: float = BLOCK_S
     test_error: float = 0.0  # squared error of a picture of the model's own test, summed over pixels; 0: not known
 
@@ -164,14 +168,14 @@ def _scale(highest: Float, region: NDArray[np.intp], count: int) -> NDArray[np.f
 
 
 def peak_of(engine: Engine, config: InspectorConfig, stretch: Stretch) -> Peak:
-    """Return the highest evidence and the highest sum of what is unexplained that an inspector reaches in a stretch.
+    """Return the highest that an inspector reaches in a stretch.
 
     Args:
         engine: of the body model.
         config: with thresholds beyond reach.
         stretch: of healthy motion.
     """
-    evidence = unexplained = total = 0.0
+    evidence = several = unexplained = total = 0.0
     first = last = -1
     with Inspector(engine, config) as inspector:
         for last, q, masks, sent in frames_of(stretch):
@@ -181,9 +185,19 @@ def peak_of(engine: Engine, config: InspectorConfig, stretch: Stretch) -> Peak:
             k = config.unexplained
             total = max(0.0, total + min(inspector.misfit_z, 2 * k) - k)
             unexplained = max(unexplained, total)
-        found = inspector.finding if first >= 0 else None
-    alarm = str(found.named) if found is not None and found.alarm else ""
-    return Peak(evidence, unexplained, alarm, place_of(first, last))
+        found = inspector.finding
+    with Inspector(engine, replace(config, handicap=_handicap(NEVER))) as inspector:
+        for _, q, masks, sent in frames_of(stretch):
+            inspector.judge(q, masks, sent)
+            several = max(several, inspector.evidence)
+    return Peak(evidence, several, unexplained, str(found.named) if found.alarm else "", place_of(first, last))
+
+
+def _handicap(nats: float) -> Float:
+    """Taken off what one picture by itself says, (LEVELS,)."""
+    taken = np.zeros(LEVELS)
+    taken[0] = nats
+    return taken
 
 
 def extrapolate(highest: Float, block_s: float, per_hour: float) -> float:
@@ -233,17 +247,19 @@ def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: floa
         progress("watch")
     check_peaks(peaks)
     alarms = _alarms(peaks, healthy.hours, per_hour)
-    # Either threshold may raise an alarm: each has half of them.
-    levels = [MARGIN * extrapolate(np.array(column), healthy.block_s, per_hour / 2)
-              for column in ([peak.evidence for peak in peaks], [peak.unexplained for peak in peaks])]
-    floor, supported = UNEXPLAINED_FRAMES * config.unexplained, SUPPORTED / healthy.hours
+    single, several, unexplained = (
+        MARGIN * extrapolate(np.array(column), healthy.block_s, per_hour / WAYS)
+        for column in zip(*((peak.evidence, peak.several, peak.unexplained) for peak in peaks), strict=True))
+    supported = SUPPORTED / healthy.hours
     record = {"false_alarms_per_hour": per_hour, "frames": len(looks.fitted), "hours": healthy.hours,
-              "blocks": len(peaks), "block_s": healthy.block_s, "highest": max(peak.evidence for peak in peaks),
+              "blocks": len(peaks), "block_s": healthy.block_s, "highest": max(peak.several for peak in peaks),
+              "highest_single": max(peak.evidence for peak in peaks),
               "highest_unexplained": max(peak.unexplained for peak in peaks), "alarms": alarms,
               # What the hours watched say by themselves; the thresholds go further where less is allowed.
               "rate_bound_per_hour": None if alarms else supported, "extrapolated": max(1.0, supported / per_hour),
               "commands": bool(len(looks.tracking))}
-    return replace(config, threshold=levels[0], unexplained_sum=max(levels[1], floor)), record
+    return replace(config, threshold=several, handicap=_handicap(max(single - several, 0.0)),
+                   unexplained_sum=max(unexplained, UNEXPLAINED_FRAMES * config.unexplained)), record
 
 
 def _alarms(peaks: Sequence[Peak], hours: float, per_hour: float) -> int:

@@ -87,6 +87,9 @@ def test_the_record_says_what_the_thresholds_rest_on(calibrated):
     assert record["extrapolated"] == pytest.approx(3 / hours / RATE)
     assert (record["alarms"], record["commands"]) == (0, True)
     assert config.threshold >= 1.5 * record["highest"] > 0
+    assert config.threshold + config.handicap[0] >= 1.5 * record["highest_single"] >= 1.5 * record["highest"]
+    assert config.handicap[0] >= 0
+    assert not config.handicap[1:].any()
     assert config.unexplained_sum > record["highest_unexplained"]
     assert (config.bias > 0).all()
     assert config.tracking_rad.max() < np.radians(1.0)
@@ -177,12 +180,15 @@ def test_alarms_that_no_threshold_holds_back_miss_the_rate(engine, robot):
 
 
 def test_a_high_level_of_all_stretches_is_no_outlier():
-    peaks = [Peak(40.0 + i, 0.0, "", f"frames {i}") for i in range(20)]
-    check_peaks([*peaks, Peak(240.0, 0.0, "", "x")])
-    with pytest.raises(DataError, match=r"stretch 21 of 21 \(x\) unlike the others: 400 nats .* 50\.0 in the median"):
-        check_peaks([*peaks, Peak(400.0, 0.0, "", "x")])
+    def peak(evidence, unexplained, where="x"):
+        return Peak(evidence, evidence, unexplained, "", where)
+
+    peaks = [peak(40.0 + i, 0.0, f"frames {i}") for i in range(20)]
+    check_peaks([*peaks, peak(450.0, 0.0)])
+    with pytest.raises(DataError, match=r"stretch 21 of 21 \(x\) unlike the others: 700 nats .* 50\.0 in the median"):
+        check_peaks([*peaks, peak(700.0, 0.0)])
     with pytest.raises(DataError, match="300 of what no deviation explains"):
-        check_peaks([*peaks, Peak(40.0, 300.0, "", "x")])
+        check_peaks([*peaks, peak(40.0, 300.0)])
 
 
 def test_joints_that_never_moved_are_named(engine, robot):
