@@ -1,6 +1,6 @@
 """Run the main job on the reference robots and record every JSON under benchmarks/results/<machine>/.
 
-    python benchmarks/record.py [--seed-arm PATH/seed_arm.urdf] [--only CASE ...]
+    python benchmarks/record.py [--seed-arm PATH/seed_arm.urdf] [--only CASE ...] [--runs FOLDER]
 
 Each case is train -> compile --int8 -> bench with a link bent half-way, by the command line a user types. README's
 tables are made from these files by benchmarks/tables.py.
@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from reference_arm import SEED_ARM
 
-from edgekin.machine import cpu_model, revision
+from edgekin.machine import cpu_generation, cpu_model, revision
+from edgekin.training.run import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,24 +51,41 @@ def cases(seed_arm: Path) -> list[Case]:
 
 
 def machine_folder() -> Path:
-    """Return benchmarks/results/<machine>, a name made of the CPU and the number of cores."""
-    slug = "".join(c if c.isalnum() else "-" for c in cpu_model().lower()).strip("-")
+    """Return benchmarks/results/<machine>, a name made of the CPU, its generation and the number of cores."""
+    name = f"{cpu_model()} {cpu_generation().replace(' ', '')}".strip().lower()
+    slug = "".join(c if c.isalnum() else "-" for c in name).strip("-")
     return ROOT / "benchmarks" / "results" / f"{slug}-{os.cpu_count()}core"
+
+
+@contextmanager
+def runs_in(folder: Path | None) -> Iterator[str]:
+    """Give a folder for runs: the one that is kept, or one for the time being."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield str(folder.resolve())
+    else:
+        with tempfile.TemporaryDirectory(prefix="edgekin-record-") as runs:
+            yield runs
 
 
 def run(case: Case, out: Path, runs: str, seed_arm: Path) -> None:
     """Run one case; its JSON files replace those in `out` only when all of it is done."""
     env = {**os.environ, "EDGEKIN_RUNS": runs}
     fresh = Path(runs) / "json"
-    fresh.mkdir(exist_ok=True)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
 
     def edgekin(kind: str, *args: str) -> None:
         arguments = [kind, *args, "--json", str(fresh / f"{case.name}.{kind}.json")]
         print(f"\n$ edgekin {' '.join(arguments)}", flush=True)
         subprocess.run([sys.executable, "-m", "edgekin", *arguments], cwd=ROOT, env=env, check=True)
 
-    edgekin("train", *case.train, "--name", case.name)
-    edgekin("compile", f"{runs}/{case.name}", "--int8")
+    trained = Path(runs) / case.name / METRICS
+    if trained.exists():
+        shutil.copy(trained, fresh / f"{case.name}.train.json")
+    else:
+        edgekin("train", *case.train, "--name", case.name)
+    edgekin("compile", f"{runs}/{case.name}", "--int8", "--force")
     if case.damage:
         bundle = f"{runs}/{case.name}/bundle-int8"
         edgekin("bench", bundle, "--hz", "1000", "--seconds", "30", "--damage", case.damage)
@@ -79,11 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed-arm", type=Path, default=SEED_ARM)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--runs", type=Path, help="keep the runs here; those that are finished are taken as they are")
     options = parser.parse_args()
     out = machine_folder()
     out.mkdir(parents=True, exist_ok=True)
     print(f"recording {revision()} into {out.relative_to(ROOT)}")
-    with tempfile.TemporaryDirectory(prefix="edgekin-record-") as runs:
+    with runs_in(options.runs) as runs:
         for case in cases(options.seed_arm):
             if not options.only or case.name in options.only:
                 run(case, out, runs, options.seed_arm)

@@ -28,6 +28,27 @@ def cpu_model() -> str:
     return _read("/proc/device-tree/model").rstrip("\0") or platform.machine()
 
 
+#: First model number, from 0 on, of every generation in the CPU families of AMD, which clouds sell under one name.
+#: Source: AMD's processor programming references, as the Linux kernel reads them (arch/x86/kernel/cpu/amd.c).
+_AMD = {
+    23: ((0x00, "Zen 1"), (0x30, "Zen 2")),
+    25: ((0x00, "Zen 3"), (0x10, "Zen 4"), (0x20, "Zen 3"), (0x60, "Zen 4"), (0x80, "Zen 3"), (0xA0, "Zen 4")),
+    26: ((0x00, "Zen 5"),),
+}
+
+
+def cpu_generation() -> str:
+    """Return which of its maker's designs the CPU is where its name may hide that ("Zen 5"), else ""."""
+    info = dict(part for line in _read("/proc/cpuinfo").split("\n\n", 1)[0].splitlines()
+                if len(part := [half.strip() for half in line.split(":", 1)]) == 2)
+    try:
+        family, model = int(info["cpu family"]), int(info["model"])
+    except (KeyError, ValueError):
+        return ""
+    known = _AMD.get(family, ()) if info.get("vendor_id") == "AuthenticAMD" else ()
+    return next((name for first, name in reversed(known) if model >= first), "")
+
+
 def isa_features() -> list[str]:
     """Return the vector extensions that matter to the engines and that this CPU has."""
     wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "asimddp", "i8mm", "sve")
@@ -65,6 +86,7 @@ def describe() -> dict[str, Any]:
 
     return {
         "cpu": cpu_model(),
+        "generation": cpu_generation(),
         "arch": platform.machine(),
         "cores": os.cpu_count(),
         "isa": isa_features(),
