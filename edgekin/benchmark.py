@@ -19,7 +19,9 @@ from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
-from edgekin.runtime.inspector import CLASSES, Inspector, named_of
+from edgekin.runtime.findings import named_of
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import CLASSES
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
 from edgekin.runtime.ring import RingReader

@@ -18,7 +18,7 @@ from edgekin.detection.inspection import BLOCK_S, BLOCKS, Healthy, calibrate, ch
 from edgekin.detection.looks import LEAST_FRAMES
 from edgekin.errors import BundleError, ConfigError, DataError
 from edgekin.opening import open_body
-from edgekin.runtime.inspector import InspectorConfig
+from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.dataset import Dataset, check_fits, load_dataset
 from edgekin.sim.episode import Episode, Noise, seed_of
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekin.bundle import INSPECTION, Bundle
-from edgekin.errors import BundleError
+from edgekin.errors import BundleError, ConfigError
+from edgekin.output import read_object
 from edgekin.plans.api import MODULES
 from edgekin.plans.engine import open_plan_engine
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DetectorConfig
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import InspectorConfig
+from edgekin.runtime.inspector_config import InspectorConfig
+
+#: A file beside a bundle that says how its body has changed; edgekin adapt writes it.
+ADAPTATION, ADAPTATION_SCHEMA = ".adaptation.json", "edgekin.adaptation/1"
 
 
 def open_bundle(bundle: Bundle, engine: str = "auto", isa: str = "auto", options: CudaOptions | None = None) -> Engine:
@@ -59,3 +68,43 @@ def inspector_config(bundle: Bundle) -> InspectorConfig:
         raise BundleError(f"bundle {bundle.path} has no {INSPECTION}: its inspector was never calibrated",
                           f"Run: edgekin calibrate-detector {bundle.path}")
     return InspectorConfig.from_json(bundle.inspection)
+
+
+def adaptation_path(bundle: Bundle) -> Path:
+    """Return where a bundle's adaptation lies: beside it, so that the bundle stays as it was compiled."""
+    folder = bundle.path.resolve()
+    return folder.with_name(folder.name + ADAPTATION)
+
+
+def body_sha256(bundle: Bundle) -> str:
+    """Return the hash of the weights of a bundle's body model; raises BundleError where it has none."""
+    entry = bundle.manifest.get("body")
+    name = entry.get("file") if isinstance(entry, dict) else None
+    if name not in bundle.manifest["files"]:
+        raise BundleError(f"bundle {bundle.path} has no body model",
+                          "Train without --model and --no-body-model, and compile again")
+    return str(bundle.manifest["files"][name]["sha256"])
+
+
+def adapted_sizes(bundle: Bundle, config: InspectorConfig, path: Path | None = None) -> NDArray[np.float64]:
+    """Return the sizes (n,) rad or share of the deviations that a bundle's adaptation holds.
+
+    Args:
+        bundle: whose body model it is of.
+        config: of its inspector.
+        path: None: beside the bundle.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it is of another body model.
+    """
+    path, remedy = path or adaptation_path(bundle), f"Run: edgekin adapt {bundle.path}"
+    content = read_object(path, remedy)
+    if content.get("schema") != ADAPTATION_SCHEMA or content.get("body_sha256") != body_sha256(bundle):
+        raise ConfigError(f"{path} is no adaptation of the body model of bundle {bundle.path}", remedy)
+    try:
+        sizes = np.array(content["sizes"], np.float64)
+    except (KeyError, TypeError, ValueError):
+        sizes = np.zeros(0)
+    if sizes.shape != (len(config.deviations),) or not np.isfinite(sizes).all():
+        raise ConfigError(f"{path} holds no sizes of {len(config.deviations)} deviations", remedy)
+    return sizes

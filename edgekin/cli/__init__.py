@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a self-model and score it beside its floors.",
     "compile": "Quantize and compile a trained run into a bundle.",
     "calibrate-detector": "Teach a bundle's inspector how its healthy body looks.",
+    "adapt": "Adapt a bundle's body to an arm that has changed.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "damages": "List what can happen to a simulated arm, and how it is written.",

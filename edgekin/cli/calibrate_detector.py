@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekin.cli.progress import Bar
+
 if TYPE_CHECKING:
     from edgekin.calibrating import Calibrated
 
@@ -41,32 +43,11 @@ def command(bundle: Path | None, force: bool, json_path: Path | None, **options:
     from edgekin.output import check_output, write_json
 
     check_output(json_path, force)
-    with _Bar() as bar:
+    with Bar() as bar:
         found = calibrate_bundle(bundle or latest_bundle(), InspectionPlan(**options), force, bar)
     if json_path is not None:
         write_json(json_path, found.to_json())
     _show(found)
-
-
-class _Bar:
-    """A progress bar on stderr with the time that is left."""
-
-    def __enter__(self) -> _Bar:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn as Left
-
-        self.progress = Progress(BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("left"), Left(),
-                                 TextColumn("{task.description}"), console=Console(stderr=True), transient=True)
-        self.task = self.progress.add_task("open the bundle", total=None)
-        self.progress.start()
-        return self
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        self.progress.update(self.task, description=stage, completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
 
 
 def _show(found: Calibrated) -> None:

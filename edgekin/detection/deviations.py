@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekin.robot.damage import link_direction
 from edgekin.robot.spec import Float, RobotSpec
-from edgekin.runtime.inspector import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN, Deviation, Hypothesis
+from edgekin.runtime.inspector_config import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN, Deviation, Hypothesis
 
 #: What may happen, as standard deviations: rad of a link, share of its length, rad of a camera.
 PRIOR = {TURN: np.radians(10.0), STRETCH: 0.15, CAMERA_TURN: np.radians(5.0)}

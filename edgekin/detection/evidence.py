@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.runtime.inspector import Hypothesis
+from edgekin.runtime.inspector_config import Hypothesis
 
 Float = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from edgekin.detection.evidence import whiten
 from edgekin.detection.looks import Looks
 from edgekin.errors import DataError
 from edgekin.robot.spec import RobotSpec
-from edgekin.runtime.inspector import BODY, CAMERA_TURN, STRETCH, TURN, Hypothesis, InspectorConfig
+from edgekin.runtime.inspector_config import BODY, CAMERA_TURN, STRETCH, TURN, Hypothesis, InspectorConfig
 
 Float = NDArray[np.float64]
 

@@ -24,7 +24,8 @@ from edgekin.detection.looks import place as place_of
 from edgekin.errors import DataError, GateMissed
 from edgekin.robot.spec import RobotSpec
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import LEVELS, Inspector, InspectorConfig
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import LEVELS, InspectorConfig
 
 REGIONS = 32
 #: Poses that regions are made of.

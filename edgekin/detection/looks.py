@@ -13,7 +13,8 @@ from edgekin.detection.deviations import Suspects, suspects_of
 from edgekin.errors import DataError
 from edgekin.robot.spec import RobotSpec
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import LEVELS, TURN, Inspector, InspectorConfig
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import LEVELS, TURN, InspectorConfig
 
 Float = NDArray[np.float64]
 

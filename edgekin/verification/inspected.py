@@ -9,7 +9,8 @@ import numpy as np
 from edgekin.bundle import Bundle
 from edgekin.detection.calibration import Float
 from edgekin.opening import inspector_config, open_body
-from edgekin.runtime.inspector import Finding, Inspector
+from edgekin.runtime.findings import Finding
+from edgekin.runtime.inspector import Inspector
 from edgekin.sim.episode import Frames
 from edgekin.verification.subject import Alarm
 

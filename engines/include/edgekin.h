@@ -397,6 +397,12 @@ int ek_inspector_accept(ek_inspector *inspector, const double *sizes);
 /* information (n_deviations^2), score (n_deviations) of the last picture around the healthy body, sizes
  * (n_deviations) of the fit: for whoever calibrates. */
 int ek_inspector_look(const ek_inspector *inspector, double *information, double *score, double *sizes);
+/* What a picture says around a body of any sizes (n_deviations), without a fit: misfit is its squared error,
+ * information and score as ek_body_inform has them, both or neither NULL. Leaves evidence, alarm and the healthy body
+ * as they are.
+ */
+int ek_inspector_measure(ek_inspector *inspector, const float *q, const uint8_t *masks, const double *sizes,
+                         double *information, double *score, double *misfit);
 
 /* ---- decoder training (engines/learn): the last layers of a compact decoder, their loss and its exact derivative
  * ------------------------------------------ */

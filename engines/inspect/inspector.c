@@ -206,3 +206,21 @@ int ek_inspector_look(const ek_inspector *s, double *information, double *score,
   memcpy(sizes, s->sizes, sizeof(double) * (size_t)s->n);
   return EK_OK;
 }
+
+int ek_inspector_measure(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes,
+                         double *information, double *score, double *misfit) {
+  if (!s || !q || !masks || !sizes || !misfit || !information != !score)
+    return EK_E_ARGUMENT;
+  int status = ek_joints_check(q, s->config.n_joints);
+  double nll;
+  if (!status)
+    status = ek_body_deviate(s->body, sizes);
+  if (!status)
+    status = ek_body_run(s->body, q);
+  if (!status)
+    ek_body_measure(s->body, masks, &nll, misfit);
+  if (!status && information)
+    status = ek_body_inform(s->body, masks, s->config.floor, information, score);
+  ek_body_deviate(s->body, s->healthy);
+  return status;
+}

@@ -5,13 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekin.detection.adaptation import ADAPTED, FITTING, GIVEN_BACK, TRYING, WATCHING, Adapter, deviated
+from edgekin.detection.adaptation import (
+    ADAPTED,
+    FIT_FRAMES,
+    FITTING,
+    GIVEN_BACK,
+    TRY_FRAMES,
+    TRYING,
+    WATCHING,
+    Adapter,
+)
+from edgekin.detection.deviated import deviated
 from edgekin.detection.inspection import fit
 from edgekin.detection.looks import first_config, look_at
+from edgekin.errors import RuntimeFault
 from edgekin.robot import load_robot, parse_events
 from edgekin.robot.damage import apply_damage
 from edgekin.robot.kinematics import link_poses
-from edgekin.runtime.inspector import STRETCH, TURN, Deviation, Inspector
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import STRETCH, TURN, Deviation
 from tests.exact_arm import CAMERA_HZ, World, exact_arm
 
 DEGREE = np.pi / 180
@@ -57,10 +69,11 @@ def test_a_bend_is_taken_over_and_given_back_exactly(world, adapter, degrees):
     states = watch(adapter, world.show(AFTER))
     assert states[-1] == ADAPTED
     assert FITTING in states
-    assert adapter.result.sizes[bent] == pytest.approx(degrees * DEGREE, abs=0.7 * DEGREE)
+    assert adapter.result.change.sizes[bent] == pytest.approx(degrees * DEGREE, abs=0.3 * DEGREE)
+    assert [(named.what, named.part) for named in adapter.result.change.named] == [("bend", "upper_arm")]
     world.engine.run(pose)
     truth, now = world.engine.logits() > 0, picture(world, pose) > 0
-    assert (now != truth).sum() < 0.2 * ((before > 0) != truth).sum()
+    assert (now != truth).sum() < 0.1 * ((before > 0) != truth).sum()
     adapter.reset()
     np.testing.assert_array_equal(picture(world, pose), before)
 
@@ -71,7 +84,7 @@ def test_what_no_parameter_repairs_is_given_back_at_once(world, adapter):
     watch(adapter, world.show(BEFORE))
     world.lose(world.robot.actuated[2].child)
     assert watch(adapter, world.show(AFTER))[-1] == GIVEN_BACK
-    assert adapter.result.sizes is None
+    assert adapter.result.change is None
     assert adapter.result.named.what == "lost"
     adapter.reset()
     assert adapter.result.state == WATCHING
@@ -86,8 +99,80 @@ def test_a_body_that_does_not_stay_as_it_was_taken_over_is_given_back(world, ada
     frames = zip(stretch.joint_pos, stretch.commanded, stretch.masks, strict=True)
     assert any(adapter.judge(q, masks, sent) == TRYING for q, sent, masks in frames)
     world.deviate({4: -8 * DEGREE})
-    assert watch(adapter, world.show(AFTER))[-1] == GIVEN_BACK
-    assert adapter.result.sizes is None
+    assert watch(adapter, world.show(TRY_FRAMES))[-1] == GIVEN_BACK
+    assert adapter.result.change is None
+
+
+@pytest.mark.parametrize(("sizes", "named"), [
+    ({4: 6 * DEGREE, 11: -0.1}, {("bend", "upper_arm"), ("short", "forearm")}),
+    ({16: 1 * DEGREE}, {("camera-bump", "camera 1")})])
+def test_several_parts_and_cameras_are_taken_over(world, adapter, sizes, named):
+    adapter.reset()
+    world.restart(6)
+    watch(adapter, world.show(BEFORE))
+    world.deviate(sizes)
+    assert watch(adapter, world.show(2 * AFTER))[-1] == ADAPTED
+    assert {(one.what, one.part) for one in adapter.result.change.named} == named
+    for index, size in sizes.items():
+        assert adapter.result.change.sizes[index] == pytest.approx(size, rel=0.2)
+
+
+def test_an_encoder_that_is_off_is_taken_over_and_its_offset_no_alarm_again(world, adapter):
+    adapter.reset()
+    world.restart(7)
+    watch(adapter, world.show(BEFORE))
+    stretch = world.show(3 * AFTER)
+    stretch.joint_pos[:, 1] += 3 * DEGREE
+    states = watch(adapter, stretch)
+    assert states[-1] == ADAPTED
+    assert states.count(FITTING) <= FIT_FRAMES
+    assert adapter.result.change.sizes[4] == pytest.approx(-3 * DEGREE, abs=0.5 * DEGREE)
+
+
+@pytest.mark.parametrize("sizes", [{4: 8 * DEGREE}, {7: -0.15}])
+def test_an_arm_that_is_repaired_gets_the_model_back_exactly(world, adapter, sizes):
+    adapter.reset()
+    world.restart(8)
+    watch(adapter, world.show(BEFORE))
+    world.deviate(sizes)
+    assert watch(adapter, world.show(AFTER))[-1] == ADAPTED
+    world.deviate({})
+    assert GIVEN_BACK in watch(adapter, world.show(3 * AFTER))
+    assert adapter.result.change is None
+
+
+def test_whoever_steers_hears_of_every_change(world, adapter):
+    told = []
+    inspector = adapter._inspector
+    listening = Adapter(inspector, told.append, fit_frames=30)
+    world.restart(9)
+    watch(listening, world.show(BEFORE))
+    world.deviate({4: 8 * DEGREE})
+    assert watch(listening, world.show(AFTER))[-1] == ADAPTED
+    np.testing.assert_array_equal(told[-1], listening.result.change.sizes)
+    assert listening.result.done_frame - listening.result.alarm_frame == 30 + TRY_FRAMES
+    listening.reset()
+    assert told[-1] is None
+
+
+def test_a_measure_leaves_what_was_found(world, adapter):
+    adapter.reset()
+    world.restart(10)
+    inspector, frames = adapter._inspector, world.show(3)
+    watch(adapter, frames)
+    before = inspector.finding, [part.copy() for part in inspector.look()]
+    sizes = np.zeros(len(inspector.config.deviations))
+    straight = inspector.measure(frames.joint_pos[0], frames.masks[0], sizes)[2]
+    sizes[4] = 5 * DEGREE
+    information, score, bent = inspector.measure(frames.joint_pos[0], frames.masks[0], sizes)
+    assert bent > 2 * straight
+    assert score[4] < 0  # back to the straight arm
+    np.testing.assert_allclose(information, information.T)
+    assert inspector.finding == before[0]
+    for now, then in zip(inspector.look(), before[1], strict=True):
+        np.testing.assert_array_equal(now, then)
+    with pytest.raises(RuntimeFault, match="sizes of deviations"):
+        inspector.measure(frames.joint_pos[0], frames.masks[0], sizes[1:])
 
 
 @pytest.mark.parametrize("what", ["bend:2:10", "short:2:10"])

@@ -10,7 +10,8 @@ from edgekin.detection.evidence import ratios, whiten
 from edgekin.detection.looks import first_config
 from edgekin.robot import load_robot
 from edgekin.robot.damage import link_direction
-from edgekin.runtime.inspector import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN, Inspector
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN
 from tests.exact_arm import CAMERA_HZ, World, exact_arm
 from tests.unit.robots import BOX, write
 

@@ -15,7 +15,8 @@ from edgekin.detection.looks import first_config, frames_of, look_at
 from edgekin.errors import DataError, GateMissed
 from edgekin.opening import open_body
 from edgekin.robot import parse_events
-from edgekin.runtime.inspector import Inspector, InspectorConfig
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.episode import Episode, Frames, seed_of
 
 HZ, FIT_S, BLOCK_S, STRETCHES, BLOCKS = 20.0, 20.0, 4.0, 8, 20

@@ -13,7 +13,9 @@ from edgekin.detection.looks import first_config, look_at
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.robot import catalogue
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.inspector import CLASSES, SCHEMA, SIGNS, Inspector, InspectorConfig
+from edgekin.runtime.findings import SIGNS
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import CLASSES, SCHEMA, InspectorConfig
 from tests.exact_arm import CAMERA_HZ, Stretch, World, exact_arm
 
 DEGREE = np.pi / 180
