@@ -6,8 +6,10 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
-BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/*/*.c engines/*/*.h engines/*/*.cu*)
-APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/mcu/*/* engines/mcu/*/*/* engines/*/*.c engines/*/*.h engines/*/*.cu*)
+APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+  gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-arm \
+  qemu-system-misc
 SHELL_FILES := $(wildcard jetson_setup/*.sh tests/unit/jetson/bin/*) .ci/run
 
 .PHONY: run test install install-dev apt lint unit engines-test clean
@@ -36,7 +38,8 @@ $(VENV)/installed-dev: $(VENV)/bin/python $(BUILD)
 # Debian packages that some tests need: installed where that is allowed, otherwise those tests skip and say what to install.
 apt:
 	@if command -v clang-format >/dev/null && command -v cc >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null \
-	  && command -v qemu-aarch64 >/dev/null; then :; \
+	  && command -v qemu-aarch64 >/dev/null && command -v arm-none-eabi-gcc >/dev/null && command -v qemu-system-arm >/dev/null \
+	  && command -v riscv64-unknown-elf-gcc >/dev/null && command -v qemu-system-riscv32 >/dev/null; then :; \
 	elif ! command -v apt-get >/dev/null; then echo "no apt-get here: please install $(APT)"; \
 	elif [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; \
 	elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends $(APT) >/dev/null; \

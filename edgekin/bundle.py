@@ -48,12 +48,16 @@ BODY, BODY_ANSWERS = "body.ekw", "body_answers.npz"
 #: Of target cuda: what the kernels are, and their source; cubins are beside them.
 KERNELS, KERNELS_SOURCE = "kernels.json", "kernels.cu"
 
+#: Of target mcu: the standalone C99; project files for its users' tools are around it.
+MCU_SOURCES = ("src/edgekin_model.h", "src/edgekin_model.c")
+
 #: target -> the files without which a bundle of it is of no use.
 REQUIRED = {
     "native": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
     "cuda": (WEIGHTS, DETECTOR, KNOWN_ANSWERS, KERNELS, KERNELS_SOURCE, "robot.urdf", "robot.yaml"),
     "onnx": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
     "tensorrt": (ONNX, KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
+    "mcu": (WEIGHTS, KNOWN_ANSWERS, *MCU_SOURCES, "robot.urdf", "robot.yaml"),
     "tensorrt-rtx": (ONNX, PLAN, f"{PLAN}.json", KNOWN_ANSWERS, "robot.urdf", "robot.yaml"),
 }
 
@@ -62,7 +66,8 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILE_BYTES = 512 << 20
 MAX_FILES = 64
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: A file's path in its bundle: no part of it begins with a dot, so none leads out of it.
+_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/){0,2}[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _RECOMPILE = "Run: edgekin compile --force"
 
 
@@ -298,9 +303,9 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         The whole manifest.
     """
     files = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
-        files[path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        files[path.relative_to(folder).as_posix()] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {"schema": SCHEMA, "format_version": FORMAT_VERSION, **content, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest

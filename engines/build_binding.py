@@ -33,16 +33,30 @@ def kernels(name: str = "kernels.cu", seen: set[str] | None = None) -> str:
     return "".join(lines)
 
 
-def carried(text: str) -> str:
-    """Return C code that has a text as a string, which the library can give to a compiler on the device."""
+def literal(text: str) -> str:
+    """Return a text as a C string."""
     lines = (line.replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
-    body = "\n".join(f'"{line}\\n"' for line in lines)
-    return f"static const char *ek_cuda_source(void) {{\n  return {body};\n}}\n"
+    return "\n".join(f'"{line}\\n"' for line in lines)
 
 
-#: Of the binding alone: the kernels' source, and what edgekin.plans.engine is called by.
+def mcu_files() -> list[Path]:
+    """Return the files that are exported, and those that prove them on emulated boards."""
+    return sorted(path for path in (ENGINES / "mcu").rglob("*") if path.is_file())
+
+
+def carried() -> str:
+    """Return C code that has texts as strings: the kernels that a device compiles, and those that are exported."""
+    entries = "".join(f'  if (!strcmp(name, "{path.relative_to(ENGINES / "mcu").as_posix()}"))\n    return '
+                      f"{literal(path.read_text().removesuffix(chr(10)))};\n" for path in mcu_files())
+    return (f"#include <string.h>\nstatic const char *ek_cuda_source(void) {{\n  return {literal(kernels())};\n}}\n"
+            f"static const char *ek_mcu_text(const char *name) {{\n{entries}  return 0;\n}}\n")
+
+
+#: Of the binding alone: the kernels' source, the files of engines/mcu by their path there, and what
+#: edgekin.plans.engine is called by.
 BINDING = """
 const char *ek_cuda_source(void);
+const char *ek_mcu_text(const char *name);
 extern "Python" {
   int ek_plan_load(void *self, ek_cuda_shape *shape, char *why, int why_bytes);
   int ek_plan_enqueue(void *self, const ek_cuda_frame *frame, char *why, int why_bytes);
@@ -54,10 +68,10 @@ ffi = FFI()
 ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()) + BINDING)
 ffi.set_source(
     "edgekin._ek",
-    '#include "edgekin.h"\n' + carried(kernels()),
+    '#include "edgekin.h"\n' + carried(),
     sources=sources(),
     include_dirs=["engines/include"],
-    depends=[f"engines/{path.relative_to(ENGINES)}" for path in sorted(ENGINES.glob("*/*.[hc]*"))],
+    depends=[f"engines/{path.relative_to(ENGINES)}" for path in (*sorted(ENGINES.glob("*/*.[hc]*")), *mcu_files())],
     # No -march: the ISA is chosen at load. No fast-math and no contraction: the same bits on every machine.
     extra_compile_args=["-O3", "-std=gnu11", "-Wall", "-Wextra", "-ffp-contract=off", "-fvisibility=hidden"],
     libraries=["m", "pthread", "dl"],

@@ -25,6 +25,9 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--target", type=click.Choice(["mcu"]), help="mcu: not in the loop but on an emulated microcontroller.")
+@click.option("--core", metavar="CORE", help="For --target mcu: m3, m4, m7, m33, m55 or rv32.  [default: m4]")
+@click.option("--poses", type=int, help="For --target mcu: random poses.  [default: 64]")
 @click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the loop.")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of the run.")
 @click.option("--damage", "damages", multiple=True, metavar="KIND...@SECONDS",
@@ -44,13 +47,23 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
 @result_options("edgekin.bench/1")
-def command(bundle: Path | None, json_path: Path | None, force: bool, max_miss_rate: float | None,
-            damages: tuple[str, ...], damage_file: Path | None, **options: Any) -> None:
+def command(bundle: Path | None, target: str | None, core: str | None, poses: int | None, json_path: Path | None,
+            force: bool, max_miss_rate: float | None, damages: tuple[str, ...], damage_file: Path | None,
+            **options: Any) -> None:
     """Run a BUNDLE (by default the latest) in the real-time loop beside a simulated arm.
 
     Another process moves the arm by PyBullet's dynamics and publishes joint angles and silhouettes through shared
     memory. With --damage something happens to it at the given second, which its controller does not know.
+
+    With --target mcu the model runs on an emulated microcontroller instead, and every output bit is checked (schema
+    edgekin.mcu/1).
     """
+    if target == "mcu":
+        from edgekin.cli.bench_mcu import run_mcu
+
+        return run_mcu(bundle, core, poses, options["seed"], json_path, force)
+    if core is not None or poses is not None:
+        raise click.UsageError("--core and --poses are for --target mcu")
     from rich.console import Console
 
     from edgekin.benchmark import BenchOptions

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 @click.option("--int8", "precision", flag_value="int8", help="Symmetric int8 after calibration (the default).")
 @click.option("--fp32", "precision", flag_value="fp32", help="No quantization.")
 @click.option("--fp16", "precision", flag_value="fp16", help="FP16 body; not for target native.")
-@click.option("--target", type=click.Choice(["auto", "native", "cuda", "onnx", "tensorrt", "tensorrt-rtx"]),
+@click.option("--target", type=click.Choice(["auto", "native", "cuda", "onnx", "tensorrt", "tensorrt-rtx", "mcu"]),
               default="native", show_default=True, help="native: the C engines; cuda: our kernels for NVIDIA GPUs; "
+              "mcu: standalone C99 for microcontrollers; "
               "onnx: files for ONNX Runtime; tensorrt: a plan for this machine's GPU; tensorrt-rtx: a plan for GPUs "
               "that need not be here; auto: the best that is there.")
 @click.option("--sm", metavar="LIST", help="Compute capabilities for tensorrt-rtx and cuda.  "
               "[default: 86,89,120; for cuda 87,90,120]")
+@click.option("--core", default="", metavar="CORE", help="For mcu: m3, m4, m7, m33, m55 or rv32.  [default: m4]")
 @click.option("--builds", type=int, default=1, show_default=True, help="Plans to build; the fastest is kept.")
 @click.option("--no-plan", is_flag=True, help="Without plan and cubins: built on the device, of the bundle.")
 @click.option("--calibration", type=click.Path(path_type=Path), metavar="YAML",

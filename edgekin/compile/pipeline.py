@@ -15,6 +15,8 @@ from edgekin.compile.auto import choose
 from edgekin.compile.body import body_beside, own_body
 from edgekin.compile.cuda import CudaTarget
 from edgekin.compile.detector import DetectorPlan, calibrate_detector
+from edgekin.compile.mcu.cores import DEFAULT, core_of
+from edgekin.compile.mcu.target import McuTarget
 from edgekin.compile.native import NativeTarget, predict_int8
 from edgekin.compile.onnx_target import OnnxTarget
 from edgekin.compile.parity import Parity, compare
@@ -46,9 +48,12 @@ FIELD_SAMPLES = 32
 
 PRECISIONS = ("fp32", "fp16", "int8")
 PLANNED = ("tensorrt", "tensorrt-rtx")  # targets that build a plan for a GPU
-TARGETS: dict[str, Callable[[PlanOptions], Target]] = {
-    "native": lambda _: NativeTarget(), "onnx": lambda _: OnnxTarget(),
-    **{name: partial(PlanTarget, name) for name in PLANNED}, "cuda": CudaTarget,
+TARGETS: dict[str, Callable[[CompileConfig, Run], Target]] = {
+    "native": lambda *_: NativeTarget(), "onnx": lambda *_: OnnxTarget(),
+    "tensorrt": lambda config, _: PlanTarget("tensorrt", config.plan),
+    "tensorrt-rtx": lambda config, _: PlanTarget("tensorrt-rtx", config.plan),
+    "cuda": lambda config, _: CudaTarget(config.plan),
+    "mcu": lambda config, run: McuTarget(config.core or DEFAULT, run.robot.name),
 }
 #: Targets whose bundles run in our loop, with a detector of their own.
 JUDGED = ("native", "cuda", *PLANNED)
@@ -82,6 +87,7 @@ class CompileConfig:
     force_int8: bool = False  # ship INT8 even where FP32 is faster here
     detector: DetectorPlan = field(default_factory=DetectorPlan)
     plan: PlanOptions = field(default_factory=PlanOptions)
+    core: str = ""  # of target mcu: a key of edgekin.compile.mcu.cores.CORES; by default the most common
     seed: int = 0  # of the calibration poses and of the detector's healthy trajectories
 
     def validated(self) -> CompileConfig:
@@ -92,6 +98,13 @@ class CompileConfig:
         if self.precision == "fp16" and self.target == "native":
             raise ConfigError("target native has fp32 and int8, got fp16",
                               "Run: edgekin compile --fp16 --target onnx, or edgekin compile --int8")
+        if self.target == "mcu" and self.precision != "int8":
+            raise ConfigError(f"target mcu has int8, got {self.precision}", "Run: edgekin compile --int8 --target mcu")
+        if self.core:
+            core_of(self.core)
+            if self.target != "mcu":
+                raise ConfigError(f"--core {self.core} says nothing to target {self.target}",
+                                  "Use it with --target mcu")
         if not self.max_psnr_loss_db >= 0.0:
             raise ConfigError(f"--max-psnr-loss is {self.max_psnr_loss_db}, expected 0 dB or more")
         if self.target not in (*PLANNED, "cuda", AUTO_TARGET) and self.plan != PlanOptions():
@@ -147,7 +160,7 @@ class _Compiler:
     def __init__(self, run: Run, config: CompileConfig, progress: Progress) -> None:
         target, self.chosen = (choose(run, config.precision) if config.target == AUTO_TARGET else (config.target, ""))
         self.run, self.config, self.progress = run, replace(config, target=target).validated(), progress
-        self.target = TARGETS[target](config.plan)
+        self.target = TARGETS[target](self.config, run)
 
     def compile(self) -> CompileResult:
         config = self.config
@@ -164,7 +177,8 @@ class _Compiler:
                 chosen, note = rival, f"{error.message}: the {rival[0].precision.upper()} bundle was written"
         elif config.precision == "fp16":
             chosen = self.fp16()
-        body = body_beside(self.run, config.max_psnr_loss_db) if config.body_model else None
+        beside = config.body_model and self.target.name != "mcu"  # flash is for one model
+        body = body_beside(self.run, config.max_psnr_loss_db) if beside else None
         latency = self.time({p[0].precision: p[0] for p in (reference, rival, chosen)})
         if chosen[0].precision == "int8" and self.target.rival and not config.force_int8:
             kept, note = against(chosen, rival, latency)
@@ -177,7 +191,7 @@ class _Compiler:
 
     def out(self, precision: str) -> Path:
         """The bundle's folder."""
-        kind = f"{self.target.name}-" if self.target.name in (*PLANNED, "cuda") else ""
+        kind = f"{self.target.name}-" if self.target.name in (*PLANNED, "cuda", "mcu") else ""
         return self.config.out or Path(self.run.path) / f"bundle-{kind}{precision}"
 
     def prepare(self) -> None:

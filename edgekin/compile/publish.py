@@ -26,9 +26,11 @@ class NewBundle:
         self.folder, self.out = folder, out
 
     def files(self, content: dict[str, bytes]) -> None:
-        """Write files by name."""
+        """Write files by their path in the bundle."""
         for name, data in content.items():
-            (self.folder / name).write_bytes(data)
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file, indented for reading."""
