@@ -69,14 +69,14 @@ def export(run: Any, folder: Path) -> dict[str, str]:
 
     from edgekin.compile.native import NativeTarget, predict_int8
     from edgekin.errors import EdgekinError
-    from edgekin.quantization.calibrate import CalibrationSource, Calibrator, select_poses
+    from edgekin.quantization.calibrate import CalibrationSource, resolved, select_poses
+    from edgekin.quantization.prepare import prepared
     from edgekin.quantization.profile import CalibrationProfile
-    from edgekin.quantization.rounding import rounded
 
-    graph, profile = run.self_model.graph(), CalibrationProfile()
+    graph, profile = run.self_model.graph(), resolved(CalibrationProfile(), run.train.meta.get("excitation"))
     poses = select_poses(profile, run.train.joint_pos, run.robot.limits, 0, "train.npz")
-    source, levels = CalibrationSource(profile, 0, "train.npz"), rounded(graph, poses)
-    calibration = Calibrator(levels, poses, source, predict_int8, like=graph).by_method(profile.method)
+    calibrator = prepared(graph, poses, CalibrationSource(profile, 0, "train.npz"), predict_int8)
+    levels, calibration = calibrator.graph, calibrator.by_method(profile.method)
     products = {"fp32": NativeTarget().fp32(graph), "int8": NativeTarget().int8(levels, calibration)}
     (folder / "model.safetensors").write_bytes(run.self_model.to_bytes())
     failures: dict[str, str] = {}

@@ -104,7 +104,7 @@ class _Builder:
         if not self.int8:
             return (self.tensor(f"{layer.name}_w", weight.shape, weight.astype(np.float32)),
                     self.tensor(f"{layer.name}_b", bias.shape, bias.astype(np.float32)))
-        scale = channel_scales(weight, 0)
+        scale = channel_scales(weight, 0) if layer.weight_scale is None else layer.weight_scale
         codes = quantize(weight, scale.reshape((-1,) + (1,) * (weight.ndim - 1)))
         wide = np.rint(bias / (scale * self.scale)).astype(np.int32)
         return (self.tensor(f"{layer.name}_w", codes.shape, codes, scale),

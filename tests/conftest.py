@@ -91,15 +91,15 @@ def run_folder(trained_runs, tmp_path, monkeypatch):
 
 @pytest.fixture
 def spoil(run_folder):
-    """A function that gives the run's model two huge hidden units that cancel in FP32, but not in int8."""
-    def change():
+    """A function that gives the run's model two huge hidden units, or less huge ones, that cancel in FP32 alone."""
+    def change(by=1.0):
         from edgekin.models import load_model
 
         model = load_model(run_folder / "model.safetensors")
         state = model.module.state_dict()
         state["layers.1.weight"][:2] = 0.0
         state["layers.1.bias"][0], state["layers.1.bias"][1] = 2.0**10, 2.0**11
-        state["layers.3.weight"][:, 0], state["layers.3.weight"][:, 1] = 64.0, -32.0
+        state["layers.3.weight"][:, 0], state["layers.3.weight"][:, 1] = 64.0 * by, -32.0 * by
         (run_folder / "model.safetensors").write_bytes(model.to_bytes())
 
     return change

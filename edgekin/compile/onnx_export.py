@@ -156,7 +156,8 @@ class _Builder:
         # Rounded to the body's precision first, so that codes and scales agree; FP16 subnormals round to at least one.
         shared = layer.attrs.get("phases", 1)  # consecutive channels that have one scale: edgekin.compile.subpixel
         grouped = layer.weight.reshape(layer.weight.shape[0] // shared, -1) if shared > 1 else layer.weight
-        wide = np.repeat(channel_scales(grouped, axis), shared) if shared > 1 else channel_scales(layer.weight, axis)
+        wide = channel_scales(grouped, axis) if layer.weight_scale is None else layer.weight_scale
+        wide = np.repeat(wide, shared) if shared > 1 else wide
         scales = np.maximum(wide, float(np.finfo(self.dtype).tiny)).astype(self.dtype)
         scale = self.constant(f"{layer.name}_w_scale", scales)
         zero = self.constant(f"{layer.name}_w_zero", np.zeros(scales.shape, np.int8))

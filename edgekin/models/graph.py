@@ -38,6 +38,8 @@ class Layer:
     attrs: dict[str, Any] = field(default_factory=dict)  # int or bool
     weight: F32 | None = None
     bias: F32 | None = None
+    # (out,) of INT8: what the weights of each output are multiples of, up to 127; None: their largest magnitude / 127.
+    weight_scale: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ def _resize(x: F32, height: int, width: int) -> F32:
     return np.asarray(rows[..., x0] * (1 - wx) + rows[..., x1] * wx, dtype=np.float32)
 
 
-def _step(layer: Layer, x: F32) -> F32:
+def step(layer: Layer, x: F32) -> F32:
+    """Return what one layer makes of x (N, C, H, W); the first one takes joint angles (N, J, 1, 1) rad."""
     a, w = layer.attrs, layer.weight
     if layer.kind == "joints":
         return x
@@ -205,7 +206,7 @@ def activations(graph: Graph, q: Array) -> Iterator[tuple[str, F32]]:
     """
     x = np.asarray(q, dtype=np.float32)[:, :, None, None]
     for layer in graph.layers:
-        x = _step(layer, x)
+        x = step(layer, x)
         yield layer.name, x
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.errors import ConfigError, DataError, MissingExtra
+from edgekin.errors import ConfigError, DataError
 from edgekin.models.graph import Graph
-from edgekin.models.reference import CHUNK, activations, count, forward
+from edgekin.models.reference import count, forward
 from edgekin.quantization.affine import scale_for
 from edgekin.quantization.observers import METHODS, MagnitudeHistogram
 from edgekin.quantization.profile import (
@@ -22,6 +22,8 @@ from edgekin.quantization.profile import (
     LayerRange,
     samples_sha256,
 )
+from edgekin.quantization.samples import chunks
+from edgekin.sim.excitation import sobol
 
 if TYPE_CHECKING:
     from edgekin.quantization.qgraph import QuantGraph
@@ -31,6 +33,9 @@ Float = NDArray[np.float64]
 #: Layers whose output is requantized, and the raw-angle input; everything else passes its scale through.
 SCALED_KINDS = ("joints", "linear", "conv", "convt")
 
+#: Of Sobol points, so that they are not those of a training or test split of the same seed.
+SEED_OFFSET = 3_000_017
+
 #: A change of one layer's method must win this much to be kept: less is noise of the poses at hand.
 _WORTH_DB = 0.01
 
@@ -39,51 +44,63 @@ _LOWER = 0.85
 
 #: Poses, of those observed, on which thresholds are compared: each of some fifty trials evaluates the network on them.
 #: A large network is given fewer, so that a trial costs at most so many multiply-accumulates, but never fewer than 32.
-_COMPARED, _COMPARED_MACS = 96, 1.5e9
+_COMPARED, _COMPARED_MACS = 256, 6e9
+_AT_MOST_EVERY = 4
+
+
+def resolved(profile: CalibrationProfile, excitation: object) -> CalibrationProfile:
+    """Return the profile with poses that are train or sobol, given what moved the arm for the training split.
+
+    Where that was Sobol points, others fill the limits as evenly, and there may be more of them than were rendered.
+    """
+    if profile.poses != "auto":
+        return profile
+    return replace(profile, poses="sobol" if excitation == "sobol" else "train")
 
 
 def select_poses(profile: CalibrationProfile, available: Float, limits: Float, seed: int, source: str) -> Float:
     """Return the joint angles to calibrate on.
 
     Args:
-        profile: which and how many.
+        profile: which and how many; resolved.
         available: (N, J) rad, the run's training split.
         limits: (J, 2) rad, for the Sobol points.
         seed: of the draw.
         source: the training split's file, for the message.
 
     Returns:
-        (n, J) rad with MIN_SAMPLES <= n <= profile.samples; fewer than asked only where the split is smaller.
+        (n, J) rad with MIN_SAMPLES <= n <= profile.samples; fewer than asked only where the split is smaller. In random
+        order, so that every k-th of them is a sample, too: of a Sobol sequence it is a corner of the joint space.
 
     Raises:
         DataError: the training split has fewer than MIN_SAMPLES poses.
     """
+    rng = np.random.default_rng(seed)
     if profile.poses == "sobol":
-        try:
-            from scipy.stats import qmc
-        except ImportError as error:
-            raise MissingExtra("scipy", "train") from error
-        power = int(np.ceil(np.log2(profile.samples)))
-        unit = qmc.Sobol(len(limits), scramble=True, seed=np.random.default_rng(seed)).random_base2(power)
-        spread: Float = limits[:, 0] + unit[: profile.samples] * (limits[:, 1] - limits[:, 0])
-        return spread
+        return rng.permutation(sobol(profile.samples, limits, seed + SEED_OFFSET))
     if len(available) < MIN_SAMPLES:
         raise DataError(f"calibration set is too small: {source} holds {len(available)} poses, need >= {MIN_SAMPLES}",
                         "Train on more samples, or use a calibration profile with poses: sobol")
     size = min(profile.samples, len(available))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(available), size=size, replace=False))
-    poses: Float = np.asarray(available[chosen], np.float64)
+    poses: Float = np.asarray(available[rng.choice(len(available), size=size, replace=False)], np.float64)
     return poses
 
 
 def observe(graph: Graph, joint_pos: Float) -> dict[str, MagnitudeHistogram]:
     """Return the histogram of every scaled layer's output magnitudes over (N, J) joint angles in rad."""
     histograms = {layer.name: MagnitudeHistogram() for layer in graph.layers if layer.kind in SCALED_KINDS}
-    for start in range(0, len(joint_pos), CHUNK):
-        for name, output in activations(graph, joint_pos[start : start + CHUNK]):
-            if name in histograms:
-                histograms[name].update(output)
+    for steps in chunks(graph, joint_pos):
+        for layer, _, output in steps:
+            if layer.name in histograms:
+                histograms[layer.name].update(output)
     return histograms
+
+
+def split(graph: Graph, joint_pos: Float) -> tuple[Float, Float]:
+    """Return the poses (N, J) rad to fit to, ranges and weights, and the poses (M, J) to compare what was fitted on."""
+    wanted = int(np.clip(_COMPARED_MACS / max(count(graph)[1], 1), MIN_SAMPLES, _COMPARED))
+    every = slice(None, None, max(_AT_MOST_EVERY, -(-len(joint_pos) // wanted)))
+    return np.delete(joint_pos, every, axis=0), joint_pos[every]
 
 
 def fidelity_db(expected_logits: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
@@ -133,9 +150,8 @@ class Calibrator:
     def __init__(self, graph: Graph, joint_pos: Float, source: CalibrationSource,
                  predict: Predict = reference_predict, like: Graph | None = None) -> None:
         self.graph, self.joint_pos, self.source, self.predict = graph, joint_pos, source, predict
-        self.histograms = observe(graph, joint_pos)
-        wanted = int(np.clip(_COMPARED_MACS / max(count(graph)[1], 1), MIN_SAMPLES, _COMPARED))
-        self.compared = joint_pos[:: -(-len(joint_pos) // wanted)]
+        others, self.compared = split(graph, joint_pos)
+        self.histograms = observe(graph, others)
         self.expected = forward(like or graph, self.compared)
 
     def threshold(self, name: str, method: str) -> tuple[str, float]:

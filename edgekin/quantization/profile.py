@@ -26,7 +26,7 @@ MIN_SAMPLES = 32
 #: Try every method, layer by layer, and keep what predicts the calibration poses best.
 AUTO = "auto"
 METHOD_NAMES = (*METHODS, AUTO)
-POSES = ("train", "sobol")
+POSES = ("auto", "train", "sobol")
 
 #: No honest profile comes near; it bounds what a hostile one can ask to be read.
 _MAX_FILE_BYTES = 1 << 22
@@ -38,8 +38,10 @@ _REMEDY = "Run: edgekin compile --int8"
 class CalibrationProfile:
     """What to calibrate on; the defaults are those of calibration/default.yaml."""
 
-    poses: str = "train"  # train: the run's training split | sobol: scrambled Sobol points over the joint limits
-    samples: int = 256  # poses, >= MIN_SAMPLES
+    # train: the run's training split | sobol: scrambled Sobol points over the joint limits | auto: sobol where the
+    # training split is of such points, else train
+    poses: str = "auto"
+    samples: int = 2048  # poses, >= MIN_SAMPLES
     method: str = AUTO  # a name of METHOD_NAMES
     percentile: float = 99.99  # percent of the non-zero magnitudes that method percentile keeps
     source: str = "built-in"  # the file it was read from
@@ -49,7 +51,7 @@ class CalibrationProfile:
         where = f"calibration profile {self.source}"
         if self.poses not in POSES:
             raise ConfigError(f"{where}: poses is {self.poses!r}{_meant(self.poses, POSES)}",
-                              f"Use {' or '.join(POSES)}")
+                              f"Use one of {', '.join(POSES)}")
         if self.method not in METHOD_NAMES:
             raise ConfigError(f"{where}: method is {self.method!r}{_meant(self.method, METHOD_NAMES)}",
                               f"Use one of {', '.join(METHOD_NAMES)}")

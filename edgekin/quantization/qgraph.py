@@ -90,8 +90,11 @@ def _per_channel(values: Array, weight: Array, kind: str) -> Array:
     return values.reshape(shape)
 
 
-def _default_weight_scale(layer: Layer, in_scale: float, out_scale: float) -> NDArray[np.float64]:
+def _weight_scale(layer: Layer, in_scale: float, out_scale: float) -> NDArray[np.float64]:
+    """(out,) the layer's own, or else max-abs / 127."""
     assert layer.weight is not None and layer.bias is not None  # noqa: PT018
+    if layer.weight_scale is not None:
+        return layer.weight_scale
     scale: NDArray[np.float64] = np.abs(_rows(layer.weight, layer.kind)).max(axis=1).astype(np.float64) / QMAX
     # A dead channel takes the largest scale of the others: any would do, but its multiplier must not be the largest.
     scale[scale == 0] = scale.max() if scale.max() > 0 else out_scale / in_scale
@@ -137,15 +140,13 @@ def _check_range(layer: QuantLayer, in_max: int) -> None:
                           "Calibrate the output scale on more samples")
 
 
-def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
-                   weight_scale: NDArray[np.float64] | None = None, in_max: int = QMAX) -> QuantLayer:
+def quantize_layer(layer: Layer, in_scale: float, out_scale: float, in_max: int = QMAX) -> QuantLayer:
     """Return one weighted layer in integers.
 
     Args:
         layer: linear, conv or convt.
         in_scale: real value of one unit of its input.
         out_scale: real value of one unit of its output.
-        weight_scale: (out,) real value of one unit of each channel's weights; by default max-abs / 127.
         in_max: the largest magnitude of an input, in units.
 
     Raises:
@@ -154,8 +155,7 @@ def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
     assert layer.weight is not None and layer.bias is not None  # noqa: PT018 - shapes() has checked both
     if not (np.isfinite(out_scale) and out_scale > 0):
         raise ConfigError(f"layer {layer.name} has the output scale {out_scale}, expected a positive number")
-    if weight_scale is None:
-        weight_scale = _default_weight_scale(layer, in_scale, out_scale)
+    weight_scale = _weight_scale(layer, in_scale, out_scale)
     if weight_scale.shape != layer.bias.shape or not (np.isfinite(weight_scale) & (weight_scale > 0)).all():
         raise ConfigError(f"layer {layer.name} needs {layer.bias.size} positive weight scales")
     bias = layer.bias.astype(np.float64)
@@ -170,14 +170,12 @@ def quantize_layer(layer: Layer, in_scale: float, out_scale: float,
     return result
 
 
-def quantize_graph(graph: Graph, scales: dict[str, float],
-                   weight_scales: dict[str, NDArray[np.float64]] | None = None) -> QuantGraph:
+def quantize_graph(graph: Graph, scales: dict[str, float]) -> QuantGraph:
     """Return the graph in integers: symmetric int8, weights per output channel.
 
     Args:
         graph: the float decoder.
         scales: layer name -> real value of 1/127 of the outputs' range, for every linear, conv, convt and joints layer.
-        weight_scales: layer name -> (out,) scales of the weights; max-abs / 127 where a name is missing.
 
     Raises:
         ConfigError: a scale is missing or unusable, the integers would overflow, or no linear layer reads the joints.
@@ -193,7 +191,7 @@ def quantize_graph(graph: Graph, scales: dict[str, float],
         if layer.kind in WEIGHTED:
             out = float(np.float32(scales[layer.name]))
             in_max = JOINT_MAX if index == 1 else QMAX
-            layers.append(quantize_layer(layer, scale, out, (weight_scales or {}).get(layer.name), in_max))
+            layers.append(quantize_layer(layer, scale, out, in_max))
         else:
             joints = scales.get(layer.name, 1.0) * QMAX / JOINT_MAX
             out = {"sincos": float(SINCOS_SCALE), "joints": float(np.float32(joints))}.get(layer.kind, scale)

@@ -1,5 +1,7 @@
 """The ONNX flavours: valid, placed as asked, and close to torch in ONNX Runtime."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,25 @@ def test_a_missing_scale_names_the_layer(graph):
 def test_contradicting_options_are_refused(graph, options):
     with pytest.raises(ConfigError, match=r"expected fp32 or fp16|needs opset 19"):
         export_onnx(graph, OnnxOptions(**options))
+
+
+def test_weights_on_a_grid_of_their_own_keep_its_codes(graph, joint_pos):
+    """A layer that tells its scale is stored with it, where its largest code is below 127, too."""
+    rng = np.random.default_rng(0)
+    layers, codes = [], {}
+    for layer in graph.layers:
+        if layer.kind in ("linear", "conv"):
+            scale = rng.uniform(0.01, 0.02, len(layer.weight))
+            codes[layer.name] = rng.integers(-90, 91, layer.weight.shape).astype(np.int8)
+            grid = codes[layer.name] * scale.reshape((-1,) + (1,) * (layer.weight.ndim - 1))
+            layer = replace(layer, weight=grid.astype(np.float32), weight_scale=scale)
+        layers.append(layer)
+    graph = replace(graph, layers=tuple(layers))
+    model = export_onnx(graph, OnnxOptions(scales=scales_of(graph), min_channels=1))
+    stored = {w.name: onnx.numpy_helper.to_array(w) for w in onnx.load_from_string(model).graph.initializer}
+    named = {name: stored[f"{name}_w_q"] for name in codes if f"{name}_w_q" in stored}
+    assert len(named) >= 2
+    for name, found in named.items():
+        assert np.array_equal(found, codes[name])
+        layer = next(v for v in graph.layers if v.name == name)
+        assert np.allclose(stored[f"{name}_w_scale"], layer.weight_scale)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -147,8 +148,20 @@ def test_a_model_beyond_int8_misses_the_gate_and_leaves_the_old_bundle_alone(run
     assert "int8 loses more than 0.1 dB of PSNR with every method" in str(error.value)
     for method in ("minmax", "percentile", "mse", "entropy", "auto"):
         assert f"{method}: " in str(error.value)
+    assert "--max-psnr-loss" not in str(error.value)  # no gate is worth loosening so far
     assert content(out) == before
     assert names(run_folder) == beside
+
+
+def test_a_narrow_miss_says_what_to_allow_and_that_works(run_folder, spoil):
+    spoil(by=0.1)
+    config = replace(CONFIG, max_psnr_loss_db=0.01, force_int8=True)
+    with pytest.raises(GateMissed) as error:
+        compile_run(load(run_folder), config)
+    remedy = re.search(r"Allow it with --max-psnr-loss (\d\.\d\d), or compile --fp32", str(error.value))
+    assert remedy is not None
+    result = compile_run(load(run_folder), replace(config, max_psnr_loss_db=float(remedy[1])))
+    assert result.parity.psnr_loss_db <= float(remedy[1])
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(run_folder):
@@ -212,7 +225,7 @@ def test_too_few_training_poses_name_the_file_and_the_count(run_folder):
     path.unlink()
     save_dataset(replace(train, joint_pos=train.joint_pos[:12], packed=train.packed[:12]), path)
     with pytest.raises(DataError, match=r"train\.npz holds 12 poses, need >= 32"):
-        compile_run(load(run_folder), CONFIG)
+        compile_run(load(run_folder), replace(CONFIG, profile=CalibrationProfile(poses="train")))
     assert not (run_folder / "bundle-int8").exists()
 
 

@@ -11,13 +11,17 @@ from edgekin.quantization.calibrate import (
     CalibrationSource,
     Calibrator,
     fidelity_db,
+    resolved,
     select_poses,
     sigmoid,
+    split,
     with_overrides,
 )
 from edgekin.quantization.observers import METHODS
 from edgekin.quantization.profile import CalibrationProfile
 from edgekin.quantization.qgraph import quantize_graph
+from edgekin.sim.excitation import sobol
+from edgekin.training.protocols import TEST_SEED_OFFSET
 
 LIMITS = np.array([[-1.5, 1.5]] * 4)
 
@@ -46,6 +50,30 @@ def test_a_small_split_is_used_whole_and_a_tiny_one_refused_with_file_and_count(
         select_poses(profile(), np.zeros((12, 4)), LIMITS, 0, "runs/x/train.npz")
 
 
+def test_poses_follow_the_training_split():
+    assert resolved(profile(), "sobol").poses == "sobol"
+    assert resolved(profile(), "lorenz").poses == "train"
+    assert resolved(profile(), None).poses == "train"
+    assert resolved(profile(poses="train"), "sobol").poses == "train"
+
+
+def test_sobol_poses_are_none_of_a_data_set_with_the_same_seed_and_come_in_random_order():
+    pytest.importorskip("scipy", reason="needs scipy: pip install 'edgekin[train]'")
+    poses = select_poses(CalibrationProfile(poses="sobol", samples=256), np.zeros((0, 4)), LIMITS, 0, "unused")
+    for seed in (0, TEST_SEED_OFFSET):
+        assert not np.isin(poses, sobol(256, LIMITS, seed)).any()
+    # Every eighth point of the sequence itself lies in the same eighth of some joint.
+    assert np.all(np.ptp(poses[::8], axis=0) > 0.8 * np.ptp(LIMITS, axis=1))
+
+
+def test_what_is_compared_on_was_not_fitted_to(graph):
+    poses = np.random.default_rng(4).uniform(-1.5, 1.5, (500, 4))
+    fitted, compared = split(graph, poses)
+    assert len(fitted) + len(compared) == 500
+    assert len(compared) == 125
+    assert not np.isin(fitted, compared).any()
+
+
 def test_sobol_poses_cover_the_limits():
     pytest.importorskip("scipy", reason="needs scipy: pip install 'edgekin[train]'")
     limits = np.array([[-1.0, 2.0], [0.0, 0.5]])
@@ -58,7 +86,8 @@ def test_sobol_poses_cover_the_limits():
 
 def test_minmax_covers_every_activation(calibrator, graph, joint_pos):
     calibration = calibrator.single("minmax")
-    for name, output in activations(graph, joint_pos):
+    fitted, _ = split(graph, joint_pos)
+    for name, output in activations(graph, fitted):
         if name in calibration.layers:
             assert np.abs(output).max() == pytest.approx(127 * calibration.scales[name])
 
