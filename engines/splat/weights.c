@@ -14,8 +14,8 @@ enum {
   CAMERA = 144,
   MAX_COUNT = 4096,
   ENCODING_INT8 = 1,
-  FINE = 6,
-  LEVELS = 18 /* bytes an ellipsoid */
+  FINE = 10,
+  LEVELS = EK_ELLIPSOID_FLOATS + FINE /* bytes an ellipsoid */
 };
 _Static_assert(sizeof(ek_joint) == JOINT && sizeof(ek_camera) == CAMERA, "the file has them as they are in memory");
 
@@ -56,7 +56,7 @@ static places lay_out(const ek_body_layout *l, int encoding, const int size[4]) 
   return p;
 }
 
-/* Scales (12) and offsets (12), then centres and log half axes int16 (n, 6), then the others int8 (n, 6). */
+/* Scales (12) and offsets (12), then all but sharpness and opacity int16 (n, 10), then these int8 (n, 2). */
 static size_t dequantize(const uint8_t *p, size_t n, float *out) {
   float scale[EK_ELLIPSOID_FLOATS], offset[EK_ELLIPSOID_FLOATS];
   memcpy(scale, p, sizeof scale);
