@@ -2,16 +2,19 @@
 
     python benchmarks/learn_geometry.py chain  [--angle-deg 5 --shift-mm 10] [--seeds 0 1 2] [--views 1]
     python benchmarks/learn_geometry.py camera [--angle-deg 2 --shift-mm 20] [--seeds 0 1 2] [--views 2]
+    python benchmarks/learn_geometry.py unknown [--seeds 0 1 2]
 
 Every actuated joint's origin (or every camera) is turned and shifted by that much in a random direction; a camera's
 focal length is also 3% and its principal point 1 px off. The pictures are the true robot's. For a chain the error of
 every joint's axis is printed, as a line at q = 0, without what pictures cannot tell (edgekin.robot.chain); for cameras
-the PSNR beside that of the same training with the true ones, and with the wrong ones taken as given.
+the PSNR beside that of the same training with the true ones, and with the wrong ones taken as given. Of an unknown
+chain every joint lies in the base, about its z axis, and the search of `--learn unknown-chain` comes first.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from edgekin.robot.chain import ChainError, camera_centre, chain_error, correcte
 from edgekin.robot.spec import Camera
 from edgekin.robot.transforms import axis_angle, pose
 from edgekin.sim.collect import uniform_dataset
+from edgekin.training.chain_search import find_chain
 from edgekin.training.loop import Split, Trainer
 from edgekin.training.protocols import TEST_SEED_OFFSET
 from edgekin.training.settings import TrainConfig
@@ -91,6 +95,28 @@ def learn_chain(true: RobotSpec, split: Split, config: TrainConfig, size: tuple[
     return {"seed": seed, "psnr_db": psnr_db, "before": told(before), "after": told(after)}
 
 
+def find_unknown(true: RobotSpec, split: Split, config: TrainConfig, _: tuple[float, float],
+                 seed: int) -> dict[str, Any]:
+    """Take axes and offsets away, search, train, and tell how far each axis is off."""
+    unknown = replace(true, joints=tuple(replace(j, origin=np.eye(4), axis=np.array([0.0, 0.0, 1.0])) if j.actuated
+                                         else j for j in true.joints))
+    model = build_model("k3dgs", config.size, PictureShape.of(unknown), seed, unknown, ("chain",))
+    began = time.process_time()
+    find_chain(model, split.train, seed, lambda share: None)
+    seconds = time.process_time() - began
+
+    def error() -> ChainError:
+        return chain_error(true, corrected(unknown, np.asarray(model.module.state_dict()["chain"])))
+
+    searched = error()
+    Trainer(model, split, config).run()
+    psnr_db, after = score_model(model, split.test)["psnr_db"], error()
+    print(f"seed {seed}: found in {seconds:.0f} s to {searched.worst[0]:.2f} deg, {1e3 * searched.worst[1]:.2f} mm; "
+          f"learned to {after.worst[0]:.3f} deg and {1e3 * after.worst[1]:.3f} mm, {psnr_db:.2f} dB", flush=True)
+    return {"seed": seed, "psnr_db": psnr_db, "search_cpu_s": round(seconds, 1), "found": told(searched),
+            "after": told(after)}
+
+
 def learn_camera(true: RobotSpec, split: Split, config: TrainConfig, size: tuple[float, float],
                  seed: int) -> dict[str, Any]:
     """Perturb the cameras by size (rad, m), train, and tell what the pictures are worth."""
@@ -106,7 +132,7 @@ def learn_camera(true: RobotSpec, split: Split, config: TrainConfig, size: tuple
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["chain", "camera"])
+    parser.add_argument("what", choices=["chain", "camera", "unknown"])
     parser.add_argument("--robot", default=str(SEED_ARM))
     parser.add_argument("--angle-deg", type=float)
     parser.add_argument("--shift-mm", type=float)
@@ -123,15 +149,15 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run every seed and write what came out."""
     options = arguments()
-    chain = options.what == "chain"
-    angle = options.angle_deg if options.angle_deg is not None else (5.0 if chain else 2.0)
-    shift = options.shift_mm if options.shift_mm is not None else (10.0 if chain else 20.0)
+    learn, angle, shift = {"chain": (learn_chain, 5.0, 10.0), "camera": (learn_camera, 2.0, 20.0),
+                           "unknown": (find_unknown, 0.0, 0.0)}[options.what]
+    angle = options.angle_deg if options.angle_deg is not None else angle
+    shift = options.shift_mm if options.shift_mm is not None else shift
     true = seen_by(load_robot(options.robot), options.views)
     split = Split(uniform_dataset(true, options.samples, 0), uniform_dataset(true, options.test_samples,
                                                                             TEST_SEED_OFFSET))
     config = TrainConfig(robot=options.robot, model="k3dgs", size=options.size, protocol="uniform",
                          steps=options.steps).validated()
-    learn = learn_chain if chain else learn_camera
     rows = [learn(true, split, config, (np.radians(angle), shift / 1e3), seed) for seed in options.seeds]
     if options.json:
         write_json(options.json, {

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.option("--teacher", metavar="RUN", help="Distil the decoder from the body model of another run.")
 @click.option("--size", help="s, m, l, or neurokin's and ffksm's published.  [default: m]")
 @click.option("--learn", metavar="WHAT",
-              help="k3dgs: background, camera, chain, by commas; ffksm: background; '' for none.  "
-                   "[default: what the pictures ask for]")
+              help="k3dgs: background, camera, chain or unknown-chain, by commas; ffksm: background; '' for none. "
+                   "chain: the robot's is off by some degrees; unknown-chain: only its joints' order, kinds and limits "
+                   "are taken, and its base.  [default: what the pictures ask for]")
 @click.option("--depth", is_flag=True, default=None,
               help="k3dgs: score depth, too. resneurokin-d always learns it.")
 @click.option("--protocol", type=click.Choice(["uniform", "lorenz", "published", "views"]),

@@ -343,14 +343,24 @@ def build(plan: Plan) -> Ellipsoids:
         model: Ellipsoids = SeenFromAnywhere(plan, links, isotropic=size != plan.size)
     else:
         model = Ellipsoids(robot, links, plan.learn, isotropic=size != plan.size)
-    length = usual_length(robot)
-    ends = {part: [j.origin[:3, 3] for j in robot.joints if j.parent == part] or [np.zeros(3)] for part in parts}
+    scatter(model, robot)
+    return model
+
+
+def scatter(model: Ellipsoids, robot: RobotSpec) -> None:
+    """Scatter a model's ellipsoids about the lines from joint to joint.
+
+    Args:
+        model: with a link for every ellipsoid.
+        robot: its robot, or that with another chain.
+    """
+    length, links = usual_length(robot), model.links.tolist()
+    ends = {part: [j.origin[:3, 3] for j in robot.joints if j.parent == part] or [np.zeros(3)] for part in links}
     with torch.no_grad():
         for row, part in enumerate(links):
             end = torch.as_tensor(ends[part][row % len(ends[part])], dtype=torch.float32)
             model.centre[row] = torch.rand(()) * end + SCATTER * length * torch.randn(3)
         model.log_radius.fill_(math.log(RADIUS * length))
-    return model
 
 
 def default_learn(mean_image: NDArray[np.float32]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ drawn larger and further away looks the same. Source: Brockett 1984, product of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,8 @@ from edgekin.robot.spec import Float, RobotSpec
 from edgekin.robot.transforms import axis_angle, pose
 
 TURNING = ("revolute", "continuous")
+#: Of a correction, rad: 2 tan(angle / 2) grows beyond all bounds at a half turn.
+MOST_TURN = math.radians(179.0)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,55 @@ def corrected(spec: RobotSpec, corrections: ArrayLike) -> RobotSpec:
     rows = np.asarray(corrections, dtype=np.float64).reshape(len(spec.joints), 6)
     moved = (replace(j, origin=j.origin @ correction(row)) for j, row in zip(spec.joints, rows, strict=True))
     return replace(spec, joints=tuple(moved))
+
+
+def corrections_to(spec: RobotSpec, other: RobotSpec) -> Float:
+    """Return the corrections (joints, 6) that make a robot's chain another's; the inverse of `corrected`."""
+    rows = np.zeros((len(spec.joints), 6))
+    for row, ours, theirs in zip(rows, spec.joints, other.joints, strict=True):
+        change = np.linalg.inv(ours.origin) @ theirs.origin
+        row[:3], row[3:] = _turn_of(change[:3, :3]), change[:3, 3]
+    return rows
+
+
+def _turn_of(rotation: Float) -> Float:
+    """2 tan(angle / 2) times the axis of a rotation; of a half turn, which has none, that of a little less."""
+    values, vectors = np.linalg.eigh((rotation + rotation.T) / 2)
+    axis = vectors[:, int(np.argmax(values))]  # of the symmetric part: well defined up to half turns
+    skew = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+    angle = math.atan2(float(skew @ axis), float(np.trace(rotation)) - 1)
+    return 2 * math.tan(float(np.clip(angle, -MOST_TURN, MOST_TURN)) / 2) * axis
+
+
+def placed(spec: RobotSpec, axes: Axes) -> RobotSpec:
+    """Return the robot with its actuated joints on other lines at q = 0, its links turned as little as that takes.
+
+    Args:
+        spec: the robot, with any chain; every joint keeps its place in the tree, and its axis in its own frame.
+        axes: of the actuated joints, in the world; joint origins come to lie in their points.
+    """
+    frames, joints, lines = {0: spec.base}, [], iter(zip(axes.directions, axes.points, strict=True))
+    for joint in spec.joints:
+        if joint.actuated:
+            direction, point = next(lines)
+            as_is = (frames[joint.parent] @ joint.origin)[:3, :3]
+            there = pose(point, _least_turn(as_is @ joint.axis, direction) @ as_is)
+            joint = replace(joint, origin=np.linalg.inv(frames[joint.parent]) @ there)
+        frames[joint.child] = frames[joint.parent] @ joint.origin
+        joints.append(joint)
+    return replace(spec, joints=tuple(joints))
+
+
+def _least_turn(of: Float, to: Float) -> Float:
+    """The smallest rotation (3, 3) that brings one unit vector to another."""
+    across, along = np.cross(of, to), float(of @ to)
+    length = float(np.linalg.norm(across))
+    if length > 1e-9:
+        return axis_angle(across / length, math.atan2(length, along))
+    if along > 0:
+        return np.eye(3)
+    square = np.cross(of, np.eye(3)[int(np.abs(of).argmin())])
+    return axis_angle(square / np.linalg.norm(square), math.pi)
 
 
 def perturbed(spec: RobotSpec, angle_rad: float, shift_m: float, seed: int) -> RobotSpec:

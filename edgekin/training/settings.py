@@ -28,6 +28,8 @@ BODY_STEPS = 8000
 #: `teacher` for a body model that is trained first, on the same samples.
 BODY = "body"
 BODY_MODEL = "k3dgs"
+#: Of `learn`: the chain, from nothing but its joints' order, kinds and limits; see chain_search.
+UNKNOWN_CHAIN = "unknown-chain"
 #: The models that can be distilled.
 STUDENTS = ("neurokin", "resneurokin-d")
 #: Samples a step: where nothing else is asked; where a teacher draws as many as are wanted, and a step of many costs
@@ -51,7 +53,7 @@ class TrainConfig:
     robot: str = "arm4"  # name, URDF or RobotSpec YAML
     model: str = "neurokin"  # a key of edgekin.models.MODELS
     size: str = "m"  # one of the model's sizes
-    learn: str | None = None  # k3dgs: what is learned besides, as "camera,chain"; None: what the pictures ask for
+    learn: str | None = None  # k3dgs: what besides, as "camera,chain" or UNKNOWN_CHAIN; None: what the pictures ask for
     teacher: str | None = None  # body: a body model trained first draws poses to learn from; or a run with one
     protocol: str | None = None  # uniform | lorenz | published; None: uniform with as many samples as the joints need
     data: str | None = None  # a dataset instead of a protocol: its last block is the test split
@@ -144,8 +146,17 @@ class TrainConfig:
 
     @property
     def learned(self) -> tuple[str, ...]:
-        """`learn` as names; empty where there are none."""
-        return tuple(sorted({name.strip() for name in (self.learn or "").split(",") if name.strip()}))
+        """`learn` as names of what a model learns; empty where there are none."""
+        return tuple(sorted({"chain" if name == UNKNOWN_CHAIN else name for name in self._learn}))
+
+    @property
+    def chain_unknown(self) -> bool:
+        """Whether the chain is searched for before it is learned."""
+        return UNKNOWN_CHAIN in self._learn
+
+    @property
+    def _learn(self) -> set[str]:
+        return {name.strip() for name in (self.learn or "").split(",") if name.strip()}
 
     def default_name(self, robot: str, stamp: str) -> str:
         """Return the run's name: the one asked for, or robot, protocol and time."""

@@ -78,6 +78,10 @@ def train(config: TrainConfig, force: bool = False, report: Report | None = None
                           f"{config.data}", "Leave the teacher out: --no-body-model")
     shape = replace(PictureShape.of(spec), n_camera=split.train.inputs.shape[1] - split.train.joint_pos.shape[1])
     model = build_model(config.model, config.size, shape, config.seed, spec, _learned(decoder, split))
+    if config.chain_unknown:
+        from edgekin.training.chain_search import check_searchable
+
+        check_searchable(spec, split.train)
     name = config.default_name(spec.name, time.strftime("%Y%m%d-%H%M%S"))
     run = create_run(config, spec, split, model, name, force)
     if source is not None:
@@ -181,6 +185,10 @@ def _fit_model(folder: Path, model: SelfModel, split: Split, config: TrainConfig
     import torch
 
     torch.set_num_threads(threads_for(count(model.graph())[1]))
+    if config.chain_unknown and not (folder / CHECKPOINT).is_file():
+        from edgekin.training.chain_search import find_chain
+
+        find_chain(model, split.train, config.seed, lambda share: report("chain", share) if report else None)
     trainer = Trainer(model, split, config, folder, teacher)
     if (folder / CHECKPOINT).is_file():
         trainer.resume()

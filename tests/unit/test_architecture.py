@@ -64,7 +64,7 @@ HEAVY = {
 TORCH_MODULES = {"models/neurokin.py", "models/resneurokin_d.py", "models/k3dgs.py", "models/k3dgs_views.py",
                  "models/body_depth.py", "models/body_reference.py", "models/ffksm.py", "models/ffksm_field.py",
                  "models/ffksm_learning.py", "models/ffksm_march.py", "models/ffksm_rays.py", "training/soap.py",
-                 "training/tail.py"}
+                 "training/tail.py", "training/chain_search.py"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
 

@@ -7,7 +7,18 @@ import pytest
 
 from edgekin.errors import RobotError
 from edgekin.robot import load_robot
-from edgekin.robot.chain import axes_at_rest, camera_centre, chain_error, corrected, correction, perturbed
+from edgekin.robot.chain import (
+    MOST_TURN,
+    Axes,
+    axes_at_rest,
+    camera_centre,
+    chain_error,
+    corrected,
+    correction,
+    corrections_to,
+    perturbed,
+    placed,
+)
 from edgekin.robot.transforms import axis_angle, pose
 
 
@@ -94,3 +105,36 @@ def test_a_chain_with_slides_is_refused(robot):
     joints[first] = replace(joints[first], kind="prismatic")
     with pytest.raises(RobotError, match="do not turn"):
         axes_at_rest(replace(robot, joints=tuple(joints)))
+
+
+def test_corrections_to_a_chain_are_the_inverse_of_correcting(robot):
+    other = perturbed(perturbed(robot, np.radians(100), 0.2, seed=3), np.radians(40), 0.1, seed=4)
+    again = corrected(robot, corrections_to(robot, other))
+    for joint, expected in zip(again.joints, other.joints, strict=True):
+        assert np.allclose(joint.origin, expected.origin, atol=1e-9)
+
+
+def test_a_half_turn_has_no_correction_and_becomes_a_little_less(robot):
+    second = turning(robot)[1]
+    axis = np.array([0.6, 0.0, 0.8])
+    rows = corrections_to(robot, with_origin(robot, second, pose(rotation=axis_angle(axis, np.pi))))
+    turned = 2 * np.arctan(np.linalg.norm(rows[second, :3]) / 2)
+    assert turned == pytest.approx(MOST_TURN)
+    assert abs(rows[second, :3] @ axis) == pytest.approx(np.linalg.norm(rows[second, :3]))
+
+
+def test_joints_are_placed_on_the_lines_asked_for(robot):
+    rng, count = np.random.default_rng(2), len(turning(robot))
+    directions = rng.normal(size=(count, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions[1] = -axes_at_rest(robot).directions[1]
+    points = rng.uniform(-0.3, 0.3, (count, 3))
+    axes = axes_at_rest(placed(robot, Axes(directions, points)))
+    assert np.allclose(axes.directions, directions, atol=1e-9)
+    assert np.allclose(axes.points, points, atol=1e-9)
+
+
+def test_joints_placed_where_they_are_stay(robot):
+    again = placed(robot, axes_at_rest(robot))
+    for joint, before in zip(again.joints, robot.joints, strict=True):
+        assert np.allclose(joint.origin, before.origin, atol=1e-9)
