@@ -30,8 +30,8 @@ LOOKS = 8
 #: The tried body must leave this share of the misfit at most, beyond what healthy pictures have and a standard
 #: deviation of that.
 LEFT = 0.3
-#: Frames after which an adapted body is fitted to all poses since, and how often each time; poses that are remembered.
-REFINE_FRAMES, REFINE_ROUNDS, POSES = (60, 180, 600), 3, 64
+#: An adapted body is fitted again to all pictures since the first so many, and each time that their number has doubled.
+REFINE_FRAMES = 60
 WATCHING, FITTING, TRYING, ADAPTED, GIVEN_BACK = "watching", "fitting", "trying", "adapted", "given back"
 
 Picture = tuple[Float, NDArray[np.uint8]]
@@ -58,23 +58,46 @@ class _Rounds:
 
     def begin(self, change: Change, pictures: list[Picture]) -> None:
         """Begin a round around a changed body."""
-        self.change, self._left, self._total, self._count = change, list(pictures), 0.0, len(pictures)
+        self.change, self._left = change, list(pictures)
         self._pool.clear()
 
     def go_on(self, looks: int) -> Change | None:
         """Measure so many pictures more; the change that the round found, when it is over."""
         sizes = self.change.sizes
         for q, masks in self._left[:looks]:
-            information, score, misfit = self._inspector.measure(q, masks, sizes)
+            information, score, _ = self._inspector.measure(q, masks, sizes)
             self._pool.add(q, information, score + information @ sizes)
-            self._total += misfit
         del self._left[:looks]
         return None if self._left else self._pool.change()
 
+
+class _Contest:
+    """Bodies compared on pictures that nothing was fitted to.
+
+    Args:
+        inspector: that measures.
+        bodies: changes of each, or None: the model.
+    """
+
+    def __init__(self, inspector: Inspector, *bodies: Change | None) -> None:
+        self.bodies = bodies
+        self._inspector, self._sum, self._pictures = inspector, np.zeros(len(bodies)), 0
+
+    def show(self, picture: Picture) -> bool:
+        """Show a picture; whether that is enough."""
+        self._sum += [self._inspector.measure(*picture, sizes_of(self._inspector, one))[2] for one in self.bodies]
+        self._pictures += 1
+        return self._pictures >= TRY_FRAMES
+
     @property
-    def misfit(self) -> float:
-        """Mean squared error of the pictures of a round by the body that it began with."""
-        return self._total / max(self._count, 1)
+    def misfits(self) -> list[float]:
+        """Mean squared error of each."""
+        return [float(one) for one in self._sum / max(self._pictures, 1)]
+
+
+def sizes_of(inspector: Inspector, change: Change | None) -> Float:
+    """Return the sizes (n,) of a change, rad or share; None: the model."""
+    return np.zeros(len(inspector.config.deviations)) if change is None else change.sizes
 
 
 class Adapter:
@@ -120,12 +143,9 @@ class Adapter:
         self.result, self._in_state = result, 0
 
     def _accept(self, change: Change | None) -> None:
-        sizes = self._sizes(change) if change is not None and change.hypotheses else None
+        sizes = change.sizes if change is not None and change.hypotheses else None
         self._inspector.accept(sizes)
         self._changed(sizes)
-
-    def _sizes(self, change: Change | None) -> Float:
-        return np.zeros(len(self._inspector.config.deviations)) if change is None else change.sizes
 
     def _explained(self, commanded: ArrayLike | None) -> ArrayLike | None:
         """Commands as an encoder that is known to be off reads them."""
@@ -151,7 +171,8 @@ class Adapter:
         changed = change is not None and bool(change.hypotheses)
         self._go(replace(self.result, state=ADAPTED if changed else GIVEN_BACK, change=change if changed else None,
                          done_frame=self._frames))
-        self._refining = 0
+        self._since = Pool(self._inspector.config)
+        self._refining, self._pictures, self._next = False, 0, REFINE_FRAMES
 
     def _fit(self, picture: Picture) -> None:
         """The first pictures are fitted one by one, from afar; then all together, round by round."""
@@ -159,7 +180,7 @@ class Adapter:
         if self._in_state <= FIRST_FRAMES:
             self._inspector.judge(*picture)
             information, score, _ = self._inspector.look()
-            self._first.add(picture[0], information, score + information @ self._sizes(self.result.change))
+            self._first.add(picture[0], information, score + information @ sizes_of(self._inspector, self.result.change))
             if self._in_state == FIRST_FRAMES:
                 self._rounds.begin(self._first.change(), self._remembered)
             return
@@ -168,49 +189,41 @@ class Adapter:
             self._rounds.begin(change, self._remembered)
         if self._in_state < self._fit_frames:
             return
-        self._before, self._trial, self._misfits = self.result.change, self._rounds.change, np.zeros(3)
-        self._accept(self._trial)
-        self._go(replace(self.result, state=TRYING, change=self._trial))
+        new = self._rounds.change
+        self._contest = _Contest(self._inspector, new, self.result.change, None)
+        self._accept(new)
+        self._go(replace(self.result, state=TRYING, change=new))
 
     def _try(self, picture: Picture) -> None:
-        """Compare the new body with the one before and with the model, on pictures that nothing was fitted to."""
-        self._misfits += [self._inspector.measure(*picture, self._sizes(body))[2] for body in self._bodies]
-        if self._in_state < TRY_FRAMES:
+        """Compare the new body with the one before and with the model."""
+        if not self._contest.show(picture):
             return
-        new, before, model = self._misfits / TRY_FRAMES
+        (new, before, _), (tried, misfit, model) = self._contest.bodies, self._contest.misfits
         healthy, spread = self._inspector.healthy_misfit, float(self._inspector.config.misfit_spread.mean())
-        self.result = replace(self.result, misfit=before, tried=new)
-        if new < min(before, model) and new - healthy < LEFT * (before - healthy) + spread:
-            self._keep(self._trial)
+        self.result = replace(self.result, misfit=misfit, tried=tried)
+        if tried < min(misfit, model) and tried - healthy < LEFT * (misfit - healthy) + spread:
+            self._keep(new)
         else:
-            self._keep(self._before if before < model else None)
-
-    @property
-    def _bodies(self) -> tuple[Change | None, ...]:
-        return self._trial, self._before, None
+            self._keep(before if misfit < model else None)
 
     def _refine(self, picture: Picture) -> None:
-        """Fit again to what more poses show, and keep it where it makes them better."""
-        moved = np.abs(picture[0] - self._remembered[-1][0]).max()
-        if moved >= self._inspector.config.cell_rad:
-            self._remembered = [*self._remembered[1 - POSES:], picture]
-        assert self.result.change is not None
-        if self._in_state in REFINE_FRAMES:
-            self._refining, self._tried_pictures, self._best = 1, list(self._remembered), np.inf
-            self._rounds.begin(self.result.change, self._tried_pictures)
-        if not self._refining:
+        """Fit again to what more poses show, and keep it where it makes the next pictures better."""
+        if self._refining:
+            if self._contest.show(picture):
+                self._end_refining()
             return
-        following = self._rounds.go_on(LOOKS)
-        if following is None:
-            return
-        better = self._rounds.misfit < self._best
-        if better:
-            self._best, self._better = self._rounds.misfit, self._rounds.change
-        if better and self._refining <= REFINE_ROUNDS:
-            self._refining += 1
-            self._rounds.begin(following, self._tried_pictures)
-            return
-        self._refining = 0
-        if self._better is not self.result.change:
-            self._accept(self._better)
-            self.result = replace(self.result, change=self._better)
+        sizes = sizes_of(self._inspector, self.result.change)
+        information, score, _ = self._inspector.measure(*picture, sizes)
+        self._since.add(picture[0], information, score + information @ sizes)
+        self._pictures += 1
+        if self._pictures == self._next:
+            self._next *= 2
+            self._refining = True
+            self._contest = _Contest(self._inspector, self._since.change(), self.result.change)
+
+    def _end_refining(self) -> None:
+        finer, now = self._contest.misfits
+        if finer < now:
+            self.result = replace(self.result, change=self._contest.bodies[0])
+            self._accept(self.result.change)
+        self._refining = False
