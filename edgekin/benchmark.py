@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from edgekin import machine
 from edgekin.bundle import Bundle, load_bundle
+from edgekin.detection.live import LiveAdapter, LiveReport, rate_of
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.opening import detector_config, inspector_config, open_body, open_bundle
+from edgekin.opening import adapted_sizes, detector_config, inspector_config, open_body, open_bundle
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
 from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
 from edgekin.runtime.findings import named_of
 from edgekin.runtime.inspector import Inspector
-from edgekin.runtime.inspector_config import CLASSES
+from edgekin.runtime.inspector_config import CLASSES, Float
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
 from edgekin.runtime.ring import RingReader
@@ -34,8 +37,13 @@ STOP_TIMEOUT_S = 10.0
 NEVER = 1e300  # a sum that no CUSUM reaches
 AUTO_SPIN_US = -1.0  # runtime.loop.auto_spin_us
 
-#: Called a few times a second with the elapsed seconds and the newest verdict.
-Progress = Callable[[float, Verdict], None]
+
+
+class Progress(Protocol):
+    """Called a few times a second."""
+
+    def __call__(self, elapsed: float, verdict: Verdict, state: str = "") -> None:
+        """Take the elapsed seconds, the newest verdict, and what an adapter does."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class BenchOptions:
     seed: int = 0  # of the arm's motion
     isa: str = "auto"
     inspect: bool = True  # show the pictures to the bundle's inspector, where it has one
+    adapt: bool = False  # let the inspector's body adapt to what it finds
+    adapted: bool = False  # begin with the body that edgekin adapt left beside the bundle
     engine: str = "auto"  # native, cuda, or that of the bundle's target
     cuda: CudaOptions = field(default_factory=CudaOptions)  # of a GPU
 
@@ -77,6 +87,8 @@ class BenchOptions:
         if any(event.onset_s >= self.seconds for event in parse_events(self.damage)):
             raise ConfigError(f"damage {self.damage} would come after the end at {self.seconds:g} s",
                               "Give an earlier @SECONDS or more --seconds")
+        if (self.adapt or self.adapted) and not self.inspect:
+            raise ConfigError("--adapt and --adapted need an inspector", "Leave --no-inspect out")
         cpus = sorted(os.sched_getaffinity(0))
         cpu = self.cpu if self.cpu != AUTO_CPU else cpus[-1] if len(cpus) > 1 else -1
         return replace(self, camera_hz=camera_hz, cpu=cpu, spin_us=spin_us)
@@ -111,6 +123,7 @@ class BenchResult:
     clocks: ClockReport
     peak_rss_mb: float  # of this process, Python included, without the arm's; 10^6 bytes
     gpu: CudaInfo | None = None  # that the engine ran on
+    adaptation: LiveReport | None = None  # None: nothing adapted
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema `edgekin.bench/1`."""
@@ -130,12 +143,31 @@ class BenchResult:
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
             "gpu": asdict(self.gpu) if self.gpu is not None else None,
+            "adaptation": self._adaptation() if self.adaptation is not None else None,
             "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
                          "permissions": loop.permissions, "arm": asdict(self.arm), "steal_ms": loop.steal_ms},
         }
 
+    def _adaptation(self) -> dict[str, Any]:
+        live, start_ns = self.adaptation, self.loop.start_ns
+        assert live is not None
+        taken_ms = round((self.loop.body_ns - start_ns) / 1e6, 3) if self.loop.bodies else None
+        return {"steps": [{"ms": round((step.at_ns - start_ns) / 1e6, 3), "state": step.result.state}
+                          for step in live.steps],
+                "state": live.last.state, "taken_ms": taken_ms, "bodies": self.loop.bodies,
+                "changes": [str(named) for named in live.last.change.named] if live.last.change else [],
+                "psnr_before_db": psnr_of(live.last.misfit, self.bundle),
+                "psnr_after_db": psnr_of(live.last.tried, self.bundle), "pictures": live.pictures,
+                "judge_ms": {"p50": live.judge_ms[0], "max": live.judge_ms[1]}}
 
-def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdict: None) -> BenchResult:
+
+def psnr_of(misfit: float, bundle: Bundle) -> float | None:
+    """Return the PSNR of pictures with a squared error that is summed over pixels, dB; None where there were none."""
+    pixels = sum(camera.width * camera.height for camera in bundle.robot.cameras)
+    return float(-10 * np.log10(misfit / pixels)) if misfit > 0 else None
+
+
+def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdict, state="": None) -> BenchResult:
     """Run the loop beside the arm for the time asked for.
 
     Args:
@@ -151,17 +183,50 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
     with ExitStack() as stack:
         engine = open_bundle(bundle, options.engine, options.isa, options.cuda)
         stack.callback(engine.close)
-        look = stack.enter_context(_inspector(bundle, options)) if options.inspect and bundle.inspection else None
+        look = _look(stack, bundle, options)
         detector = NativeDetector(_detector_config(bundle, options, look is not None))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
         with ArmProcess(arm_options) as arm, RingReader(arm_options.ring) as ring:
-            measured = _run(Loop(engine, ring, detector, _loop_config(options), look), arm, options, progress)
+            loop = Loop(engine, ring, detector, _loop_config(options), look)
+            with _adapter(bundle, options, arm_options.ring, loop) as live:
+                measured = _run(loop, arm, options, _with_state(progress, live))
         isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, GpuEngine) else None
     return BenchResult(options, bundle, isa, measured.loop, measured.arm,
                        _detection(options, measured.loop, measured.arm, look), measured.power, measured.clocks,
-                       machine.peak_rss_mb(), gpu)
+                       machine.peak_rss_mb(), gpu, live.report() if live is not None else None)
+
+
+def _look(stack: ExitStack, bundle: Bundle, options: BenchOptions) -> Inspector | None:
+    """The loop's inspector, where there is one or where one is needed."""
+    if not options.inspect or not (bundle.inspection or options.adapt or options.adapted):
+        return None
+    look = stack.enter_context(_inspector(bundle, options.isa, options.camera_hz))
+    look.accept(_begin_with(bundle, options, look))
+    return look
+
+
+def _begin_with(bundle: Bundle, options: BenchOptions, inspector: Inspector) -> Float | None:
+    return adapted_sizes(bundle, inspector.config) if options.adapted else None
+
+
+@contextmanager
+def _adapter(bundle: Bundle, options: BenchOptions, ring: Path, loop: Loop) -> Iterator[LiveAdapter | None]:
+    """An adapter with a body of its own, so that the loop's is nobody else's."""
+    if not options.adapt:
+        yield None
+        return
+    with _inspector(bundle, options.isa, rate_of(options.camera_hz)) as inspector, \
+            LiveAdapter(ring, inspector, loop.accept, _begin_with(bundle, options, inspector)) as live:
+        yield live
+
+
+def _with_state(progress: Progress, live: LiveAdapter | None) -> Progress:
+    def told(elapsed: float, verdict: Verdict, state: str = "") -> None:
+        progress(elapsed, verdict, live.state if live is not None else state)
+
+    return told
 
 
 def _detector_config(bundle: Bundle, options: BenchOptions, inspected: bool) -> DetectorConfig:
@@ -172,13 +237,10 @@ def _detector_config(bundle: Bundle, options: BenchOptions, inspected: bool) -> 
 
 
 @contextmanager
-def _inspector(bundle: Bundle, options: BenchOptions) -> Iterator[Inspector]:
-    body = open_body(bundle, options.isa)
-    try:
-        with Inspector(body, inspector_config(bundle).at(options.camera_hz)) as inspector:
-            yield inspector
-    finally:
-        body.close()
+def _inspector(bundle: Bundle, isa: str, camera_hz: float) -> Iterator[Inspector]:
+    config = inspector_config(bundle).at(camera_hz)
+    with open_body(bundle, isa) as body, Inspector(body, config) as inspector:
+        yield inspector
 
 
 def _loop_config(options: BenchOptions) -> LoopConfig:

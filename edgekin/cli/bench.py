@@ -43,6 +43,8 @@ STYLES = {"healthy": "green", "damaged": "bold red", "fault": "bold magenta", "u
                    "[default: a quarter of the period, at most 250]")
 @click.option("--inspect/--no-inspect", default=True, show_default=True,
               help="Name what happens, where the bundle's inspector was calibrated (edgekin calibrate-detector).")
+@click.option("--adapt", is_flag=True, help="Let the inspector's body adapt to what has changed, beside the loop.")
+@click.option("--adapted", is_flag=True, help="Begin with the body that edgekin adapt left beside the bundle.")
 @loop_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arm's motion.")
 @click.option("--max-miss-rate", type=click.FloatRange(0.0, 1.0), help="Gate: more misses per frame end with status 3.")
@@ -100,8 +102,8 @@ def _run(options: BenchOptions) -> BenchResult:
         with Progress(*columns, console=Console(stderr=True), transient=True) as live:
             task = live.add_task("start", total=options.seconds)
 
-            def progress(elapsed: float, verdict: Verdict) -> None:
-                text = f"[{STYLES[verdict.name]}]{verdict.name}[/] z {verdict.z:+.1f} cusum {verdict.cusum:.1f}"
+            def progress(elapsed: float, verdict: Verdict, state: str = "") -> None:
+                text = f"[{STYLES[verdict.name]}]{verdict.name}[/] z {verdict.z:+.1f} cusum {verdict.cusum:.1f} {state}"
                 live.update(task, completed=elapsed, description=text)
 
             return run_bench(options, progress)
@@ -134,7 +136,22 @@ def _show(console: Console, result: BenchResult) -> None:
     if not arm.kept_up:
         console.print(f"[yellow]the simulated arm reached {arm.camera_hz:.0f} of {arm.wanted_camera_hz:.0f} frames a "
                       f"second on this machine ({arm.skipped_frames} skipped)[/]")
+    if result.adaptation is not None:
+        _show_adaptation(console, result.to_json()["adaptation"])
     console.print(_verdict(result))
+
+
+def _show_adaptation(console: Console, told: dict[str, Any]) -> None:
+    steps, work = told["steps"], told["judge_ms"]
+    console.print("adaptation: " + " -> ".join(f"{step['state']} at {step['ms'] / 1e3:.2f} s" for step in steps))
+    console.print(f"the adapter's work on a picture: p50 {work['p50']:.2f}, max {work['max']:.2f} ms, in a thread of "
+                  f"its own; {told['pictures']:,} pictures")
+    if told["psnr_after_db"] is not None:
+        console.print(f"pictures that tried the new body: {told['psnr_before_db']:.2f} dB by the one before, "
+                      f"{told['psnr_after_db']:.2f} dB by it")
+    if told["taken_ms"] is not None:
+        console.print(f"the loop took the body over at {told['taken_ms'] / 1e3:.2f} s, between two pictures: "
+                      f"{', '.join(told['changes']) or 'the model'}")
 
 
 def _show_gpu(console: Console, gpu: CudaInfo) -> None:
@@ -183,6 +200,8 @@ def _energy(result: BenchResult) -> str:
 def _verdict(result: BenchResult) -> str:
     found, style = result.detection, STYLES[result.detection.verdict]
     head = f"verdict: [{style}]{found.verdict.upper()}[/]"
+    if result.adaptation is not None and result.adaptation.last.change is not None:
+        head += " by the adapted body"
     if found.alarm:
         head += f" ({found.alarm}: {found.found})"
     false = f"{found.false_alarms} false alarm(s)"

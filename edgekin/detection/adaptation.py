@@ -122,6 +122,14 @@ class Adapter:
         self._remembered: list[Picture] = []
         self._go(Adaptation(WATCHING, None, None, None, None, 0.0, 0.0))
 
+    def begin_with(self, sizes: Float) -> None:
+        """Begin with a body that was adapted before.
+
+        Args:
+            sizes: (n,) rad or share.
+        """
+        self._keep(Change((), np.array(sizes), ()))
+
     def judge(self, q: ArrayLike, masks: NDArray[np.uint8], commanded: ArrayLike | None = None) -> str:
         """Judge a fresh picture and return the state; arguments and errors as `Inspector.judge`."""
         self._frames += 1
@@ -143,7 +151,7 @@ class Adapter:
         self.result, self._in_state = result, 0
 
     def _accept(self, change: Change | None) -> None:
-        sizes = change.sizes if change is not None and change.hypotheses else None
+        sizes = change.sizes if change is not None and change.sizes.any() else None
         self._inspector.accept(sizes)
         self._changed(sizes)
 
@@ -168,7 +176,7 @@ class Adapter:
     def _keep(self, change: Change | None) -> None:
         """Hold on to a body; to the model's, where no change is left."""
         self._accept(change)
-        changed = change is not None and bool(change.hypotheses)
+        changed = change is not None and bool(change.sizes.any())
         self._go(replace(self.result, state=ADAPTED if changed else GIVEN_BACK, change=change if changed else None,
                          done_frame=self._frames))
         self._since = Pool(self._inspector.config)
@@ -180,7 +188,8 @@ class Adapter:
         if self._in_state <= FIRST_FRAMES:
             self._inspector.judge(*picture)
             information, score, _ = self._inspector.look()
-            self._first.add(picture[0], information, score + information @ sizes_of(self._inspector, self.result.change))
+            sizes = sizes_of(self._inspector, self.result.change)
+            self._first.add(picture[0], information, score + information @ sizes)
             if self._in_state == FIRST_FRAMES:
                 self._rounds.begin(self._first.change(), self._remembered)
             return

@@ -23,9 +23,9 @@ MOST = 3
 class Change:
     """How a body has changed."""
 
-    hypotheses: tuple[int, ...]  # of the inspector's, the most telling first; (): it has not
-    sizes: Float  # (n,) of all deviations, rad or share
-    named: tuple[Named, ...]  # in words, each
+    hypotheses: tuple[int, ...]  # of the inspector's, the most telling first
+    sizes: Float  # (n,) of all deviations, rad or share; all 0: it has not
+    named: tuple[Named, ...]  # each in words
 
 
 class Pool:

@@ -74,6 +74,11 @@ class Inspector:
         _ = self._engine.handle  # raises where the engine was closed, and the body has gone with it
         return self._handle
 
+    @property
+    def n_deviations(self) -> int:
+        """How many deviations it looks for."""
+        return len(self.config.deviations)
+
     def _angles(self, values: ArrayLike) -> Any:
         angles = np.ascontiguousarray(values, dtype=np.float32)
         if angles.shape != (len(self.config.joints),):

@@ -10,12 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
 from edgekin.runtime.detector import VERDICT_NAMES, NativeDetector, Verdict, verdict_of
 from edgekin.runtime.hist import Percentiles, summarize
 from edgekin.runtime.ring import RingReader
-from edgekin.runtime.status import check
+from edgekin.runtime.status import check, status_name
 
 MODES = {"event": int(lib.EK_MODE_EVENT), "timer": int(lib.EK_MODE_TIMER)}
 #: Rise a quarter of a period early, but no earlier than it takes to run the network once before the frame comes.
@@ -36,6 +39,13 @@ class HasHandle(Protocol):
 
     @property
     def handle(self) -> Any: ...
+
+
+class Inspects(HasHandle, Protocol):
+    """Anything around an `ek_inspector *`."""
+
+    @property
+    def n_deviations(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,8 @@ class LoopReport:
     iou: float | None
     last: Verdict
     verdict_shares: dict[str, float]  # share of the ticks that ended with each verdict
+    bodies: int  # that the inspector took over; see Loop.accept
+    body_ns: int  # when it took the last one; 0: never
     steal_ms: float  # CPU time that the hypervisor took from this machine's CPUs during the run
 
 
@@ -134,7 +146,7 @@ class Loop:
     """
 
     def __init__(self, engine: HasHandle, ring: RingReader, detector: NativeDetector, config: LoopConfig,
-                 inspector: HasHandle | None = None) -> None:
+                 inspector: Inspects | None = None) -> None:
         if config.mode not in MODES:
             raise RuntimeFault(f"loop mode {config.mode!r} is unknown, expected event or timer")
         self.config = config
@@ -150,7 +162,9 @@ class Loop:
               "The publisher must use the robot and cameras that the bundle was trained for.")
         self._handle = ffi.gc(handle, lib.ek_loop_destroy)
         if inspector is not None:
-            check(lib.ek_loop_inspect(handle, inspector.handle), "cannot add the inspector to the loop")
+            check(lib.ek_loop_inspect(handle, inspector.handle, inspector.n_deviations),
+                  "cannot add the inspector to the loop")
+        self._n_sizes = 0 if inspector is None else inspector.n_deviations
         self._thread: threading.Thread | None = None
         # Not Thread.join: interrupted by a signal it may take a running thread for a stopped one (bpo-45274).
         self._done = threading.Event()
@@ -175,6 +189,27 @@ class Loop:
     def stop(self) -> None:
         """Ask the loop to end; it publishes the verdict unknown and returns within two periods."""
         lib.ek_loop_stop(self._handle)
+
+    def accept(self, sizes: NDArray[np.float64] | None) -> bool:
+        """Hand a body over to the loop's inspector, which takes it between two pictures and acknowledges the alarm.
+
+        Args:
+            sizes: (n,) of its deviations, rad or share; None: the model.
+
+        Returns:
+            Whether it was handed over: not while the one before waits to be taken.
+
+        Raises:
+            RuntimeFault: the loop has no inspector, or a wrong number of sizes.
+        """
+        if sizes is not None and sizes.shape != (self._n_sizes,):
+            raise RuntimeFault(f"{sizes.size} sizes of deviations, expected {self._n_sizes}")
+        raw = ffi.NULL if sizes is None else ffi.from_buffer("double[]", np.ascontiguousarray(sizes, np.float64))
+        status = lib.ek_loop_accept(self._handle, raw)
+        if status_name(status) == "busy":
+            return False
+        check(status, "the loop has no inspector to hand a body over to")
+        return True
 
     @property
     def running(self) -> bool:
@@ -218,7 +253,8 @@ class Loop:
                                       raw.alarm_ns, raw.false_alarms, raw.false_alarm_ns),
             permissions=_permissions(raw, self.config), scored_frames=scored,
             psnr_db=raw.sum_psnr_db / scored if scored else None, iou=raw.sum_iou / scored if scored else None,
-            last=verdict_of(raw.last), verdict_shares=shares, steal_ms=self._steal_ms)
+            last=verdict_of(raw.last), verdict_shares=shares, bodies=int(raw.bodies),
+            body_ns=int(raw.body_ns), steal_ms=self._steal_ms)
 
 
 def _latency(raw: Any, period_us: float) -> LatencyReport:

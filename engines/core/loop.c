@@ -28,6 +28,7 @@ struct ek_loop {
   ek_ring *ring;
   ek_detector *detector;
   ek_inspector *inspector; /* NULL: none */
+  int n_sizes;             /* of its deviations */
   ek_loop_config config;
   int64_t period_ns, frame_period_ns;
   int n_joints;
@@ -47,6 +48,9 @@ struct ek_loop {
   int rehearsed;         /* for the frame that is due next */
   ek_loop_stats stats;
   _Atomic int stop, running;
+  /* A body that is handed over: the words are written before the flag is set and read before it is cleared. */
+  _Atomic int handed;
+  double sizes[EK_MAX_DEVIATIONS];
   /* The published verdict: two buffers; turn is odd or even with the one that is complete. */
   _Atomic uint64_t turn;
   _Atomic uint64_t published[2][VERDICT_WORDS];
@@ -138,11 +142,40 @@ void ek_loop_destroy(ek_loop *loop) {
   free(loop);
 }
 
-int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector) {
+enum { NOTHING, A_BODY, THE_MODEL };
+
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations) {
   if (!loop || !inspector || atomic_load_explicit(&loop->running, memory_order_acquire))
     return EK_E_ARGUMENT;
-  loop->inspector = inspector;
+  if (n_deviations < 1 || n_deviations > EK_MAX_DEVIATIONS)
+    return EK_E_ARGUMENT;
+  loop->inspector = inspector, loop->n_sizes = n_deviations;
   return EK_OK;
+}
+
+int ek_loop_accept(ek_loop *loop, const double *sizes) {
+  if (!loop || !loop->inspector)
+    return EK_E_ARGUMENT;
+  if (atomic_load_explicit(&loop->handed, memory_order_acquire) != NOTHING)
+    return EK_E_BUSY;
+  for (int i = 0; sizes && i < loop->n_sizes; i++)
+    loop->sizes[i] = sizes[i];
+  atomic_store_explicit(&loop->handed, sizes ? A_BODY : THE_MODEL, memory_order_release);
+  return EK_OK;
+}
+
+/* Takes over what was handed over: between two pictures, so that none is judged by half of it. The alarm was for the
+ * body before. */
+static void take_over(ek_loop *loop) {
+  int handed = atomic_load_explicit(&loop->handed, memory_order_acquire);
+  if (handed == NOTHING)
+    return;
+  if (ek_inspector_accept(loop->inspector, handed == A_BODY ? loop->sizes : NULL) == EK_OK) {
+    ek_detector_acknowledge(loop->detector);
+    loop->stats.bodies++;
+    loop->stats.body_ns = ek_clock_ns();
+  }
+  atomic_store_explicit(&loop->handed, NOTHING, memory_order_release);
 }
 
 void ek_loop_stop(ek_loop *loop) {
@@ -258,6 +291,7 @@ static void decide(ek_loop *loop, ek_score *score) {
                      &loop->verdict);
   if (!loop->inspector || !loop->frame.fresh_camera || loop->verdict.sequence != loop->frame.sequence)
     return; /* the detector rejected it */
+  take_over(loop);
   ek_finding finding;
   const float *commanded = loop->frame.flags & EK_FRAME_COMMANDED ? loop->frame.commanded : NULL;
   if (ek_inspector_update(loop->inspector, loop->frame.joints, commanded, loop->masks, &finding) == EK_OK)

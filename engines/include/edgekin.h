@@ -621,6 +621,8 @@ typedef struct {
   int64_t first_damaged_publish_ns, alarm_ns;
   uint64_t false_alarms;  /* alarms raised before any damaged frame */
   int64_t false_alarm_ns; /* the first of them */
+  uint64_t bodies;        /* taken over; see ek_loop_accept */
+  int64_t body_ns;        /* when the last one was; 0: never */
   ek_verdict last;
 } ek_loop_stats;
 
@@ -630,8 +632,13 @@ typedef struct ek_loop ek_loop;
 ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config,
                         int *status);
 void ek_loop_destroy(ek_loop *loop);
-/* Shows the inspector every fresh picture that the detector accepts; before ek_loop_run. It outlives the loop. */
-int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector);
+/* Shows the inspector, of so many deviations, every fresh picture that the detector accepts; before ek_loop_run. It
+ * outlives the loop. */
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations);
+/* Hands a body over to the loop's inspector, which accepts it before the next picture, and acknowledges the alarm. From
+ * one other thread, without a lock; sizes (n_deviations), NULL: the model. EK_E_BUSY: the one before was not yet taken.
+ */
+int ek_loop_accept(ek_loop *loop, const double *sizes);
 /* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
 int ek_loop_run(ek_loop *loop);
 void ek_loop_stop(ek_loop *loop); /* async-signal-safe */

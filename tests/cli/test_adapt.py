@@ -69,10 +69,18 @@ def test_the_latest_bundle_adapts_and_stays_as_it_was(edgekin, bundle, tmp_path)
     sizes = adapted_sizes(loaded, inspector_config(loaded))
     assert sizes.tolist() == result["sizes_rad_or_share"]
     assert_refused(edgekin(bundle), 1, "bundle.adaptation.json exists already. Choose another --out, or overwrite it")
+    bent = run(tmp_path, "bench", bundle, "--hz", 100, "--camera-hz", 50, "--seconds", 2, "--damage", "bend:2:20@0",
+               "--adapted", "--adapt", "--json", tmp_path / "b.json")
+    assert bent.returncode == 0, bent.stderr
+    told = json.loads((tmp_path / "b.json").read_text())["adaptation"]
+    assert (told["steps"][0]["state"], told["pictures"] > 20) == ("adapted", True)
+    assert "adaptation: adapted at" in bent.stdout
     rolled = edgekin(bundle, "--rollback")
     assert rolled.returncode == 0, rolled.stderr
     assert not adaptation_path(loaded).exists()
     assert_refused(edgekin(bundle, "--rollback"), 1, "does not exist: the model is as it was trained")
+    assert_refused(run(tmp_path, "bench", bundle, "--adapted"), 1, "Run: edgekin adapt")
+    assert_refused(run(tmp_path, "bench", bundle, "--adapt", "--no-inspect"), 1, "need an inspector. Leave --no-")
 
 
 def test_what_cannot_be_fitted_misses_and_nothing_is_written(edgekin, bundle):
