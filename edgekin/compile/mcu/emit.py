@@ -62,10 +62,11 @@ class Code:
     logits: int  # where they lie in the arena
 
 
-def function(program: Program, name: str) -> Code:
-    """Return constants and `const int8_t *name(const int32_t *joints)`."""
+def function(program: Program, name: str, marked: bool = False) -> Code:
+    """Return constants and `const int8_t *name(const int32_t *joints)`; marked: ek_mark() is called behind every step."""
     placed, total = place(program.steps)
-    body = "".join(f"  {call(p)};\n" for p in placed)
+    mark = "  ek_mark();\n" if marked else ""
+    body = "".join(f"  {call(p)};\n{mark}" for p in placed)
     text = "".join(map(constant, program.constants)) + (
         f"\nconst int8_t *{name}(const int32_t *joints) {{\n{body}  return ek_arena.bytes + {placed[-1].output};\n}}\n")
     return Code(text, program.kernels, total, placed[-1].output)

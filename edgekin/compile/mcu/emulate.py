@@ -84,14 +84,24 @@ def run(core: Core, image: Path, subjects: Sequence[Subject], poses: int, count:
         ConfigError: no emulator.
         RuntimeFault: the emulator or the program fails.
     """
+    raw, said = _emulated(core, image, count)
+    return parsed(raw, subjects, poses, said if count is not None else None, core.tick_ns)
+
+
+def marks(core: Core, image: Path, count: Path) -> tuple[list[int], bytes]:
+    """Return how many instructions had been executed at every ek_mark, and out.bin."""
+    raw, said = _emulated(core, image, count)
+    return [int(n) for n in re.findall(r"^mark (\d+)$", said, re.MULTILINE)], raw
+
+
+def _emulated(core: Core, image: Path, count: Path | None) -> tuple[bytes, str]:
     require(core.emulator)
     counted = (["-plugin", f"{count},mark={address(core, image, 'ek_mark'):#x}"] if count is not None
                else ["-icount", "shift=0,align=off,sleep=off"])
     bios = ["-bios", "none"] if core.machine == "virt" else []
     args = [core.emulator, "-M", core.machine, *bios, "-nographic", "-monitor", "none", "-serial", "none",
             "-semihosting-config", "enable=on,target=native", *counted, "-kernel", str(image)]
-    raw, said = execute(args, image.parent, core.name)
-    return parsed(raw, subjects, poses, said if count is not None else None, core.tick_ns)
+    return execute(args, image.parent, core.name)
 
 
 def run_host(image: Path, subjects: Sequence[Subject], poses: int) -> Emulation:
