@@ -10,6 +10,7 @@ project.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -43,7 +44,7 @@ def _weighted(rng: np.random.Generator, kind: str, name: str, shape: tuple[int, 
 def _network(rng: np.random.Generator, widths: list[int], tail: list[Layer], size: tuple[int, int, int]) -> QuantGraph:
     """Sines of half as many joints as the first width, a layer that reads them, linear layers, and a tail."""
     layers = [Layer("sincos", "in"), _weighted(rng, "linear", "first", (widths[0], 8), relu=1)]
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(widths)):
         layers.append(_weighted(rng, "linear", f"layer{i}", (b, a), relu=1))
     graph = Graph(4, *size, (*layers, *tail))
     q = rng.uniform(-2, 2, (64, 4)).astype(np.float32)
@@ -108,7 +109,8 @@ def main() -> None:
             print(f"{name:26} {core.name:5} {ours:>9,} {ratio}  mismatches {wrong}", flush=True)
     if args.json:
         content = {"schema": "edgekin.mcu_layers/1", "revision": revision(), "seed": 0,
-                   "compilers": {c: build.version(CORES[c]) for c in args.core}, "flags": list(build.FLAGS), "rows": rows}
+                   "compilers": {c: build.version(CORES[c]) for c in args.core}, "flags": list(build.FLAGS),
+                   "rows": rows}
         args.json.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -26,11 +26,11 @@ def _numbers(values: NDArray[Any]) -> str:
     return "\n".join([*lines, line])
 
 
-def _braced(values: NDArray[Any]) -> str:
+def braced(values: NDArray[Any]) -> str:
     """Nested braces for the inner axes of an array of structs."""
     if values.ndim == 1:
         return "{" + ", ".join(map(str, values.tolist())) + "}"
-    return "{" + ", ".join(_braced(v) for v in values) + "}"
+    return "{" + ", ".join(braced(v) for v in values) + "}"
 
 
 def constant(entry: Table | Struct) -> str:
@@ -38,7 +38,7 @@ def constant(entry: Table | Struct) -> str:
     if isinstance(entry, Struct):
         return f"static const {entry.ctype} {entry.name} = {{{entry.fields}}};\n"
     plain = entry.values.ndim == 1
-    body = _numbers(entry.values) if plain else "\n".join(f"{_braced(v)}," for v in entry.values)
+    body = _numbers(entry.values) if plain else "\n".join(f"{braced(v)}," for v in entry.values)
     count = entry.values.size if plain else len(entry.values)
     aligned = " EK_ALIGNED" if entry.ctype == "int8_t" else ""
     return f"static const {entry.ctype} {entry.name}[{count}]{aligned} = {{\n{body}\n}};\n"
@@ -63,7 +63,7 @@ class Code:
 
 
 def function(program: Program, name: str, marked: bool = False) -> Code:
-    """Return constants and `const int8_t *name(const int32_t *joints)`; marked: ek_mark() is called behind every step."""
+    """Return constants and `const int8_t *name(const int32_t *joints)`; marked: ek_mark() is called behind each step."""
     placed, total = place(program.steps)
     mark = "  ek_mark();\n" if marked else ""
     body = "".join(f"  {call(p)};\n{mark}" for p in placed)

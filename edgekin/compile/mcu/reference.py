@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.errors import ConfigError
-from edgekin.quantization.qgraph import JOINT_MAX, QMAX, QuantGraph, QuantLayer, forward_int8
+from edgekin.quantization.qgraph import JOINT_MAX, QuantGraph, QuantLayer, forward_int8
 
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
@@ -85,19 +85,31 @@ class ScoreUnits:
     squared_bits: int
 
 
-def score_units(width: int, out_scale: float) -> ScoreUnits:
-    """Return the units for pictures of a width and logits of a scale."""
-    row, largest = width.bit_length(), math.frexp(1 + QMAX * out_scale)[1]
+def score_units(width: int, largest_log_odds: float) -> ScoreUnits:
+    """Return the units for pictures of a width."""
+    row, largest = width.bit_length(), math.frexp(1 + largest_log_odds)[1]
     return ScoreUnits(min(24, 32 - row - largest), min(24, 31 - row))
 
 
-def pixels(units: ScoreUnits, out_scale: float) -> NDArray[np.uint32]:
-    """Return what a pixel that is off adds, (256, 2): nll and squared error, by its logit as an unsigned byte."""
-    logits = np.arange(256).astype(np.uint8).view(np.int8) * out_scale
-    softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
-    p = 1 / (1 + np.exp(-logits))
-    both = np.stack([np.rint(np.ldexp(softplus, units.nll_bits)), np.rint(np.ldexp(p * p, units.squared_bits))], axis=1)
-    return both.astype(np.uint32)
+#: In the word of the squared error: the prediction is above 0 (EK_LIKELY_AT).
+LIKELY_AT = 28
+
+
+def pixels(units: ScoreUnits, log_odds: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return what a pixel that is off adds, by its prediction as an unsigned byte.
+
+    Args:
+        units: of the sums.
+        log_odds: (256,) that a prediction means.
+
+    Returns:
+        (256, 2): nll; squared error, and from LIKELY_AT on whether the prediction is above 0.
+    """
+    softplus = np.maximum(log_odds, 0) + np.log1p(np.exp(-np.abs(log_odds)))
+    p = 1 / (1 + np.exp(-log_odds))
+    likely = np.arange(256).astype(np.uint8).view(np.int8) > 0
+    squared = np.rint(np.ldexp(p * p, units.squared_bits)).astype(np.uint32) | likely.astype(np.uint32) << LIKELY_AT
+    return np.stack([np.rint(np.ldexp(softplus, units.nll_bits)).astype(np.uint32), squared], axis=1)
 
 
 def score(logits: NDArray[np.int8], packed: NDArray[np.uint8], table: NDArray[np.uint32]) -> NDArray[np.uint64]:
@@ -113,7 +125,7 @@ def score(logits: NDArray[np.int8], packed: NDArray[np.uint8], table: NDArray[np
     """
     on = np.unpackbits(packed, axis=-1, count=logits.shape[-1]).astype(bool)
     at = np.where(on, -logits.astype(np.int16), logits).astype(np.int8).view(np.uint8)
-    likely, axes = logits > 0, (1, 2, 3)
-    sums = [table[at, 0].sum(axes, dtype=np.uint64), table[at, 1].sum(axes, dtype=np.uint64), likely.sum(axes),
+    likely, axes, squared = logits > 0, (1, 2, 3), table[:, 1] & np.uint32((1 << LIKELY_AT) - 1)
+    sums = [table[at, 0].sum(axes, dtype=np.uint64), squared[at].sum(axes, dtype=np.uint64), likely.sum(axes),
             on.sum(axes), (likely & on).sum(axes)]
     return np.stack(sums, axis=1).astype(np.uint64)
