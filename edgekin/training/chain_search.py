@@ -31,11 +31,11 @@ SIDE_PX, SAMPLES = 25, 600
 REFINE_SAMPLES = 1600
 #: Chains that are tried at first; the best that are kept; changes of them that are tried; and when to end before that:
 #: after so many that did not lower the best loss by this share.
-FIRST, KEPT, CHANGES, PATIENCE, WORTH = 40, 6, 160, 30, 0.02
+FIRST, KEPT, CHANGES, PATIENCE, WORTH = 60, 10, 600, 160, 0.02
 #: Of the steps from a joint to the next, at first: how many go straight up. Arms stand more often than they lie.
 UPWARD = 0.6
-#: Share of the changes that only fit a chain longer; of the others, that turn an axis. The rest move one.
-LONGER, TURNED = 0.35, 0.75
+#: Shares of the changes: fit a chain longer, turn an axis by a right angle, turn it round; the rest move a joint.
+LONGER, SQUARE, ROUND = 0.25, 0.35, 0.15
 BATCH, BETAS, FINAL_RATE = 16, (0.9, 0.95), 0.05
 
 
@@ -51,8 +51,8 @@ class _Fit:
 
 TRY = _Fit(120, 3e-2, 0.3, 4)
 GO_ON = _Fit(200, 2e-2, 0.2, 4)
-#: What wins is refined on pictures reduced by half as much each time.
-REFINE = (_Fit(800, 1e-2, 0.1, 6), _Fit(1500, 1e-2, 0.05, 8))
+#: What wins is refined on pictures reduced by half as much each time; so many go into each round.
+REFINE = ((_Fit(800, 1e-2, 0.1, 6), 4), (_Fit(1500, 1e-2, 0.05, 8), 1))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def find_chain(model: SelfModel, data: Dataset, seed: int, report: Report) -> No
     factor = max(1, math.ceil(max(data.packed.shape[-2], data.width) / SIDE_PX))
     pictures = _Pictures.of(data, factor, SAMPLES)
     step_m = reach(robot, data) / (len(robot.actuated) + 1)
-    work, done = FIRST * TRY.steps + CHANGES * GO_ON.steps + sum(f.steps * 4 for f in REFINE), 0
+    work, done = FIRST * TRY.steps + CHANGES * GO_ON.steps + sum(4 * fit.steps * count for fit, count in REFINE), 0
 
     def fitted(chain: RobotSpec, fit: _Fit, on: _Pictures, shape: dict[str, torch.Tensor] | None = None) -> _Tried:
         nonlocal done
@@ -126,19 +126,21 @@ def find_chain(model: SelfModel, data: Dataset, seed: int, report: Report) -> No
     kept = sorted((fitted(_any_chain(robot, step_m, rng), TRY, pictures) for _ in range(FIRST)), key=_loss)[:KEPT]
     best, since = kept[0].loss, 0
     for _ in range(CHANGES):
-        chosen = kept[min(int(rng.exponential(KEPT / 4)), KEPT - 1)]
-        if rng.random() < LONGER:
-            new = fitted(chosen.robot, GO_ON, pictures, chosen.shape)
+        which, kind = min(int(rng.exponential(KEPT / 4)), KEPT - 1), rng.random()
+        if kind < LONGER:
+            kept[which] = fitted(kept[which].robot, GO_ON, pictures, kept[which].shape)
         else:
-            new = fitted(_changed(robot, chosen.robot, step_m, rng), TRY, pictures)
-        kept = sorted([*kept, new], key=_loss)[:KEPT]
+            changed = _changed(robot, kept[which].robot, (kind - LONGER) / (1 - LONGER), step_m, rng)
+            kept.append(fitted(changed, TRY, pictures))
+        kept = sorted(kept, key=_loss)[:KEPT]
         best, since = (kept[0].loss, 0) if kept[0].loss < (1 - WORTH) * best else (best, since + 1)
         if since > PATIENCE:
             break
-    found = kept[0].robot
-    for fit in REFINE:
+    for fit, finalists in REFINE:
         factor = max(1, factor // 2)
-        found = fitted(found, fit, _Pictures.of(data, factor, REFINE_SAMPLES)).robot
+        larger = _Pictures.of(data, factor, REFINE_SAMPLES)
+        kept = sorted((fitted(one.robot, fit, larger) for one in kept[:finalists]), key=_loss)
+    found = kept[0].robot
     found = placed(robot, axes_at_rest(found))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -174,13 +176,15 @@ def _any_chain(robot: RobotSpec, step_m: float, rng: np.random.Generator) -> Rob
     return placed(robot, Axes(np.array(directions), np.array(points)))
 
 
-def _changed(robot: RobotSpec, chain: RobotSpec, step_m: float, rng: np.random.Generator) -> RobotSpec:
-    """A chain with one axis square to what it was, or with one joint and those behind it elsewhere."""
+def _changed(robot: RobotSpec, chain: RobotSpec, kind: float, step_m: float, rng: np.random.Generator) -> RobotSpec:
+    """A chain with one axis elsewhere or turned round, or with one joint and those behind it moved; kind: 0 to 1."""
     axes = axes_at_rest(chain)
     directions, points, which = axes.directions.copy(), axes.points.copy(), rng.integers(len(axes.points))
-    if rng.random() < TURNED:
+    if kind < SQUARE / (1 - LONGER):
         across = np.cross(directions[which], rng.normal(size=3))
         directions[which] = _along_the_world(across) if rng.random() < 0.5 else across / np.linalg.norm(across)
+    elif kind < (SQUARE + ROUND) / (1 - LONGER):
+        directions[which] *= -1
     else:
         points[which:] += 0.7 * step_m * rng.normal(size=3)
     return placed(robot, Axes(directions, points))
