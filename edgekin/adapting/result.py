@@ -37,6 +37,9 @@ class Adapted:
     damaged: Quality | None  # the model, after
     adapted: Quality | None  # the adapted body, after `frames`; None: there is none
     refined: Quality | None  # the same, after `seconds` more
+    patched: Quality | None  # the model with a linear patch, where no parameter explains; None: not tried
+    patch_state: str | None  # ADAPTED or GIVEN_BACK: whether fresh pictures became better by it
+    patch_ms: float | None  # of a picture in it, p50
     delay_frames: int | None  # from the damage to the alarm; None: no alarm, or not known
     restored: bool  # whether giving back gave the model's predictions, bit for bit
     repaired_db: float | None  # what the body loses on the healthy arm once it moved like that again; None: not tried
@@ -55,7 +58,8 @@ class Adapted:
         """Return the schema `edgekin.adapt/1`."""
         change, plan, first = self.change, self.plan, self.first
         bodies = {name: None if q is None else asdict(q) for name, q in (
-            ("healthy", self.healthy), ("damaged", self.damaged), ("adapted", self.adapted), ("refined", self.refined))}
+            ("healthy", self.healthy), ("damaged", self.damaged), ("adapted", self.adapted), ("refined", self.refined),
+            ("patched", self.patched))}
         return {"schema": SCHEMA, "revision": machine.revision(), "seed": plan.seed, "bundle": str(self.bundle),
                 "damage": plan.damage if plan.data is None else None, "data": str(plan.data) if plan.data else None,
                 "state": first.state, "named": str(first.named) if first.named else None,
@@ -64,6 +68,7 @@ class Adapted:
                 "gap_closed": self.gap_closed,
                 "delay_frames": self.delay_frames, "frames": frames_of(first),
                 "milliseconds": milliseconds_of(self), "judge_ms": self.judge_ms,
+                "patch": {"state": self.patch_state, "ms": self.patch_ms} if self.patch_state else None,
                 "given_back_exactly": self.restored, "repaired_loss_db": self.repaired_db,
                 "settings": {**asdict(plan), "data": str(plan.data) if plan.data else None},
                 "machine": machine.describe()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from edgekin.adapting.plan import AdaptPlan
 from edgekin.adapting.result import Adapted, Quality
-from edgekin.adapting.scene import HEALTHY_S, Scene, pictures_of, psnr_db
+from edgekin.adapting.scene import EPSILON, HEALTHY_S, Scene, pictures_of, psnr_db
 from edgekin.bundle import Bundle, load_bundle
-from edgekin.detection.adaptation import TRY_FRAMES, Adaptation, Adapter
+from edgekin.detection.adaptation import ADAPTED, GIVEN_BACK, TRY_FRAMES, Adaptation, Adapter
+from edgekin.detection.patch import Patcher, probability
 from edgekin.errors import DataError
 from edgekin.opening import inspector_config, open_body
 from edgekin.robot.spec import Float
@@ -94,19 +96,22 @@ def _simulated(bundle: Bundle, plan: AdaptPlan, engine: Engine, inspector: Inspe
     first, adapted, refined = adapter.result, None, None
     if first.change is not None:
         adapted = scene.after(engine, inspector.config, first.change)
+    patch = _patched(scene, engine, plan, frames) if first.change is None and first.alarm_frame is not None else None
     watched.show(islice(frames, left))
     change = adapter.result.change
     if change is not None:
         refined = scene.after(engine, inspector.config, change)
-    now = engine.predict(scene.damaged.joint_pos[:1])
+    now = probability(engine.predict(scene.damaged.joint_pos[:1])[0]) if patch is None else patch.picture
     repaired = None if change is None else healthy.psnr_db - _repaired(scene, engine, adapter)
     adapter.reset()
     return Adapted(
         plan=plan, bundle=bundle.path, first=first, change=change, healthy=healthy, damaged=damaged, adapted=adapted,
-        refined=refined, repaired_db=repaired, judge_ms=watched.judge_ms,
+        refined=refined, repaired_db=repaired,
+        patched=None if patch is None else patch.quality, patch_state=None if patch is None else patch.state,
+        patch_ms=None if patch is None else patch.ms, judge_ms=watched.judge_ms,
         delay_frames=None if first.alarm_frame is None else first.alarm_frame - scene.stream.onset_frame,
         restored=np.array_equal(engine.predict(scene.healthy.joint_pos[:EXACT]), exact),
-        pictures=_shown(scene.damaged.masks[0], stale[0], now[0]))
+        pictures=_shown(scene.damaged.masks[0], probability(stale[0]), now))
 
 
 def _repaired(scene: Scene, engine: Engine, adapter: Adapter) -> float:
@@ -116,10 +121,35 @@ def _repaired(scene: Scene, engine: Engine, adapter: Adapter) -> float:
     return psnr_db(engine, scene.healthy.joint_pos, scene.healthy.masks)
 
 
-def _shown(packed: NDArray[np.uint8], *logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], ...]:
-    width = logits[0].shape[-1]
-    predictions = [1 / (1 + np.exp(-np.clip(one.astype(np.float64), -60, 60))) for one in logits]
-    return np.unpackbits(packed, axis=-1, count=width).astype(np.float64), *predictions
+@dataclass(frozen=True)
+class _Patched:
+    """A body with a linear patch."""
+
+    state: str
+    quality: Quality
+    ms: float  # of a picture, p50
+    picture: Float  # (V, H, W) of the first pose that bodies are scored on
+
+
+def _patched(scene: Scene, engine: Engine, plan: AdaptPlan, frames: Pictures) -> _Patched:
+    """Fit a patch to the next pictures of the damaged arm, and score it."""
+    patcher, seconds = Patcher(engine, scene.robot, plan.frames - TRY_FRAMES), []
+    for q, masks, _ in frames:
+        began = time.thread_time()
+        state = patcher.judge(q, masks)
+        seconds.append(time.thread_time() - began)
+        if state in (ADAPTED, GIVEN_BACK):
+            break
+    values, width = [], scene.robot.cameras[0].width
+    for q, packed in zip(scene.damaged.joint_pos, scene.damaged.masks, strict=True):
+        error = patcher.patch.predict(q)[1] - np.unpackbits(packed, axis=-1, count=width)
+        values.append(-10 * np.log10(np.square(error).mean() + EPSILON))
+    return _Patched(patcher.state, Quality(float(np.mean(values))), 1e3 * float(np.median(seconds)),
+                    patcher.patch.predict(scene.damaged.joint_pos[0])[1])
+
+
+def _shown(packed: NDArray[np.uint8], *predictions: Float) -> tuple[Float, ...]:
+    return np.unpackbits(packed, axis=-1, count=predictions[0].shape[-1]).astype(np.float64), *predictions
 
 
 def _recorded(bundle: Bundle, plan: AdaptPlan, engine: Engine, adapter: Adapter, report: Report) -> Adapted:
@@ -142,5 +172,6 @@ def _recorded(bundle: Bundle, plan: AdaptPlan, engine: Engine, adapter: Adapter,
     adapter.reset()
     return Adapted(
         plan=plan, bundle=bundle.path, first=result, change=result.change, healthy=None, damaged=damaged,
-        adapted=adapted, refined=None, repaired_db=None, judge_ms=watched.judge_ms, delay_frames=None,
-        restored=np.array_equal(engine.predict(q[:EXACT]), exact), pictures=_shown(masks[0], stale[0], now[0]))
+        adapted=adapted, refined=None, patched=None, patch_state=None, patch_ms=None, repaired_db=None,
+        judge_ms=watched.judge_ms, delay_frames=None, restored=np.array_equal(engine.predict(q[:EXACT]), exact),
+        pictures=_shown(masks[0], probability(stale[0]), probability(now[0])))

@@ -118,4 +118,5 @@ def _table(found: Adapted) -> Table:
     row("model, damaged arm", found.damaged)
     row("adapted", found.adapted)
     row(f"adapted, {found.plan.seconds:g} s later", found.refined)
+    row(f"model with a linear patch ({found.patch_state})", found.patched)
     return table

@@ -155,6 +155,17 @@ class Engine:
         check(status, "cannot read depth", "Train with --model resneurokin-d")
         return out
 
+    def hide(self, link: int) -> None:
+        """Leave a link and all beyond out of what is predicted next; -1: none.
+
+        Raises:
+            RuntimeFault: no body model, or no such link.
+        """
+        body = lib.ek_engine_body(self.handle)
+        if body == ffi.NULL:
+            raise RuntimeFault("the engine runs a decoder, which has no links", "Open the bundle's body model")
+        check(lib.ek_body_hide(body, link), f"cannot hide link {link}")
+
     def logits_int8(self) -> tuple[NDArray[np.int8], float]:
         """Return the last prediction (V, H, W) int8 and its scale; INT8 engines only."""
         out, scale = np.empty(self.shape, dtype=np.int8), ffi.new("float *")

@@ -83,8 +83,13 @@ def test_the_latest_bundle_adapts_and_stays_as_it_was(edgekin, bundle, tmp_path)
     assert_refused(run(tmp_path, "bench", bundle, "--adapt", "--no-inspect"), 1, "need an inspector. Leave --no-")
 
 
-def test_what_cannot_be_fitted_misses_and_nothing_is_written(edgekin, bundle):
-    assert_refused(edgekin("--damage", "lost:3", "--seconds", 0), 3, "the body is the model's still")
+def test_what_cannot_be_fitted_is_patched_and_nothing_is_written(edgekin, bundle, tmp_path):
+    done = edgekin("--damage", "lost:3", "--seconds", 0, "--json", tmp_path / "a.json")
+    assert_refused(done, 3, "the body is the model's still")
+    assert "model with a linear patch (adapted)" in done.stdout
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert result["patch"]["state"] == "adapted"
+    assert result["bodies"]["patched"]["psnr_db"] > result["bodies"]["damaged"]["psnr_db"] + 1.0
     assert not adaptation_path(load_bundle(bundle)).exists()
 
 
