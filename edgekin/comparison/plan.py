@@ -18,6 +18,8 @@ from edgekin.training.settings import FEW_JOINTS, TrainConfig
 ROW_WEIGHT, POINT_WEIGHT = 5.0, 1.0
 #: More joints take longer to learn, as in edgekin.training.settings.
 MANY_JOINTS_FACTOR = 2.0
+#: Test samples of a slow model's curve and ablations: 1,000 would take it longer to draw than it trained.
+SLOW_TEST = 200
 SLOW = "it draws too slowly for preset quick; use --preset full"
 
 
@@ -70,9 +72,10 @@ class _Planner:
         weight = ROW_WEIGHT if row else POINT_WEIGHT
         seconds = weight * self.seconds_per_weight if self.preset.whole_s is not None else entry
         budget = {} if "steps" in settings else {"budget_s": round(max(0.1, seconds * self.config.budget), 2)}
+        test = self.preset.test if row or not who.slow else min(SLOW_TEST, self.preset.test)
         made = TrainConfig(**{
             "robot": self.config.robot, "model": who.model, "protocol": "uniform", "samples": samples,
-            "test_samples": self.preset.test, "seed": self.config.seed,
+            "test_samples": test, "seed": self.config.seed,
             **({"depth": True} if row and may_have_depth(who.model) else {}), **who.settings, **budget, **settings})
         made = replace(made, batch=min(made.batch_size, samples))
         changing = fingerprint(asdict(replace(made, robot="", name=None)), row, self.sha256)
