@@ -158,14 +158,21 @@ def _scaled(axes: Axes, centre: Float, scale: float) -> Axes:
     return Axes(axes.directions, centre + scale * (axes.points - centre))
 
 
-def _best_scale(true: Axes, found: Axes, centre: Float) -> float:
-    """The scale about the centre that brings the found axes nearest to the true origins: linear least squares."""
+def _best_scale(true: Axes, found: Axes, centre: Float, rounds: int = 30) -> float:
+    """The scale about the centre that brings the found axes nearest to the true origins, by the sum of distances.
+
+    Least squares with weights of one by distance: an axis that pictures do not tell, like that of a round flange, is
+    anywhere and must not move the others.
+    """
     def across(v: Float) -> Float:
         out: Float = v - np.sum(v * found.directions, axis=1, keepdims=True) * found.directions
         return out
 
-    a, b = across(found.points - centre), across(true.points - centre)
-    return float(np.sum(a * b) / np.sum(a * a))
+    a, b, weight = across(found.points - centre), across(true.points - centre), np.ones((len(found.points), 1))
+    for _ in range(rounds):
+        scale = float(np.sum(weight * a * b) / np.sum(weight * a * a))
+        weight = 1 / np.maximum(np.linalg.norm(b - scale * a, axis=1, keepdims=True), 1e-6)
+    return scale
 
 
 def _moved(axes: Axes, q: Float, point: Float) -> Float:

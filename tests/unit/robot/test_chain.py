@@ -138,3 +138,13 @@ def test_joints_placed_where_they_are_stay(robot):
     again = placed(robot, axes_at_rest(robot))
     for joint, before in zip(again.joints, robot.joints, strict=True):
         assert np.allclose(joint.origin, before.origin, atol=1e-9)
+
+
+def test_an_axis_that_is_anywhere_does_not_move_the_others(robot):
+    last = turning(robot)[-1]
+    axes = axes_at_rest(robot)
+    away = Axes(axes.directions, axes.points + np.array([[0, 0, 0]] * last + [[0.1, 0.05, 0.1]]))
+    error = chain_error(robot, placed(robot, away))
+    assert error.scale == pytest.approx(1, abs=1e-6)
+    assert np.allclose(error.distance_m[:-1], 0, atol=1e-6)
+    assert error.distance_m[-1] > 0.02
