@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.exact_arm import World, exact_arm
 from tests.host_gpu import build
 from tests.small_arm import small_arm
 
@@ -18,6 +19,14 @@ def interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """The arm whose model is exact, and a world that shows it, whatever happens to it."""
+    world = World(*exact_arm())
+    yield world
+    world.close()
 
 
 @pytest.fixture(scope="session")

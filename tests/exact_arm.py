@@ -9,12 +9,16 @@ from edgekin._ek import ffi, lib
 
 from edgekin.compile.weights import write_body
 from edgekin.detection.deviations import suspects_of
+from edgekin.detection.inspection import fit
+from edgekin.detection.looks import first_config, look_at
 from edgekin.models.body import Body, Optics
 from edgekin.models.body_graph import BodyGraph
 from edgekin.robot import load_robot
-from edgekin.robot.cameras import camera, look_at
+from edgekin.robot.cameras import camera
+from edgekin.robot.cameras import look_at as looking_at
 from edgekin.robot.damage import link_direction
 from edgekin.runtime.engine import Engine
+from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.motion import LorenzMotion
 
 WIDTH, HEIGHT = 84, 71  # no multiple of eight
@@ -26,8 +30,8 @@ CAMERA_HZ = 60.0
 def exact_arm():
     """Return arm4 seen by two cameras, and the weight file of ellipsoids in a row along each of its links."""
     spec = load_robot("arm4")
-    views = (camera(look_at((1.1, 0.2, 0.4), (0, 0, 0.25)), width=WIDTH, height=HEIGHT),
-             camera(look_at((0.1, 1.2, 0.5), (0, 0, 0.25)), width=WIDTH, height=HEIGHT))
+    views = (camera(looking_at((1.1, 0.2, 0.4), (0, 0, 0.25)), width=WIDTH, height=HEIGHT),
+             camera(looking_at((0.1, 1.2, 0.5), (0, 0, 0.25)), width=WIDTH, height=HEIGHT))
     spec = replace(spec, cameras=views)
     links = np.repeat(np.arange(len(spec.links)), PER_LINK).astype(np.int32)
     body = Body(spec, links, Optics())
@@ -121,3 +125,11 @@ class World:
         """Return the next frames, of a body as it now is, with every joint where it was sent."""
         commanded = self.move(frames)
         return Stretch(self.measured(commanded), commanded, np.stack([self.picture(q) for q in commanded]))
+
+
+def taught(world: World) -> InspectorConfig:
+    """Return settings that 35 s of healthy motion taught; thresholds are three times what healthy evidence gets to."""
+    world.restart(100)
+    first = first_config(world.robot, CAMERA_HZ)
+    fitted = fit(first, look_at(world.model, first, [[world.show(2100)]]))
+    return replace(fitted, threshold=15.0, unexplained_sum=60.0)

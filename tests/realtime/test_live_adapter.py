@@ -4,22 +4,19 @@ import itertools
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edgekin.detection.adaptation import ADAPTED, FITTING, TRYING, WATCHING
-from edgekin.detection.inspection import fit
 from edgekin.detection.live import LiveAdapter, rate_of
-from edgekin.detection.looks import first_config, look_at
 from edgekin.errors import RuntimeFault
 from edgekin.runtime.detector import DetectorConfig, NativeDetector
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.loop import Loop, LoopConfig
 from edgekin.runtime.ring import RingReader, RingWriter
-from tests.exact_arm import CAMERA_HZ, HEIGHT, WIDTH, World, exact_arm
+from tests.exact_arm import HEIGHT, WIDTH, taught
 
 PATIENCE_S, PERIOD_S = 60.0, 0.008
 BENT = 4  # the second joint's own axis
@@ -34,18 +31,8 @@ def until(condition):
 
 
 @pytest.fixture(scope="module")
-def world():
-    world = World(*exact_arm())
-    yield world
-    world.close()
-
-
-@pytest.fixture(scope="module")
 def config(world):
-    world.restart(100)
-    first = first_config(world.robot, CAMERA_HZ)
-    fitted = fit(first, look_at(world.model, first, [[world.show(2100)]]))
-    return replace(fitted, threshold=15.0, unexplained_sum=60.0)
+    return taught(world)
 
 
 class Arm(threading.Thread):

@@ -1,6 +1,5 @@
 """Adaptation on the arm whose model is exact: what changed is taken over, kept where it fits, else given back."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,33 +15,21 @@ from edgekin.detection.adaptation import (
     Adapter,
 )
 from edgekin.detection.deviated import deviated
-from edgekin.detection.inspection import fit
-from edgekin.detection.looks import first_config, look_at
 from edgekin.errors import RuntimeFault
 from edgekin.robot import load_robot, parse_events
 from edgekin.robot.damage import apply_damage
 from edgekin.robot.kinematics import link_poses
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import STRETCH, TURN, Deviation
-from tests.exact_arm import CAMERA_HZ, World, exact_arm
+from tests.exact_arm import taught
 
 DEGREE = np.pi / 180
 BEFORE, AFTER = 60, 90
 
 
 @pytest.fixture(scope="module")
-def world():
-    world = World(*exact_arm())
-    yield world
-    world.close()
-
-
-@pytest.fixture(scope="module")
 def adapter(world):
-    world.restart(100)
-    first = first_config(world.robot, CAMERA_HZ)
-    fitted = fit(first, look_at(world.model, first, [[world.show(2100)]]))
-    with Inspector(world.model, replace(fitted, threshold=15.0, unexplained_sum=60.0)) as inspector:
+    with Inspector(world.model, taught(world)) as inspector:
         yield Adapter(inspector)
 
 

@@ -12,20 +12,12 @@ from edgekin.robot import load_robot
 from edgekin.robot.damage import link_direction
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import BODY, CAMERA, CAMERA_TURN, STRETCH, TURN
-from tests.exact_arm import CAMERA_HZ, World, exact_arm
+from tests.exact_arm import CAMERA_HZ, exact_arm
 from tests.unit.robots import BOX, write
 
 DEGREE = np.pi / 180
 NEVER = 1e6
 WINDOWS = (1, 4, 16, 64)
-
-
-@pytest.fixture(scope="module")
-def world():
-    """The exact arm with a bent link and a camera that has moved."""
-    world = World(*exact_arm())
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -7,16 +7,8 @@ from edgekin.detection.adaptation import ADAPTED, FITTING, GIVEN_BACK, TRYING
 from edgekin.detection.patch import Patcher
 from edgekin.errors import RuntimeFault
 from edgekin.runtime.engine import Engine
-from tests.exact_arm import World, exact_arm
 
 FRAMES, TRIED = 12, 20
-
-
-@pytest.fixture(scope="module")
-def world():
-    world = World(*exact_arm())
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -8,34 +8,21 @@ import pytest
 from edgekin._ek import lib
 
 from edgekin.compile.weights import write_weights
-from edgekin.detection.inspection import fit
-from edgekin.detection.looks import first_config, look_at
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.robot import catalogue
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.findings import SIGNS
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import CLASSES, SCHEMA, InspectorConfig
-from tests.exact_arm import CAMERA_HZ, Stretch, World, exact_arm
+from tests.exact_arm import Stretch, taught
 
 DEGREE = np.pi / 180
 BEFORE = 60  # healthy frames before anything happens
 
 
 @pytest.fixture(scope="module")
-def world():
-    world = World(*exact_arm())
-    yield world
-    world.close()
-
-
-@pytest.fixture(scope="module")
 def config(world):
-    """Settings that 35 s of healthy motion taught, and thresholds three times as high as healthy evidence gets."""
-    world.restart(100)
-    first = first_config(world.robot, CAMERA_HZ)
-    fitted = fit(first, look_at(world.model, first, [[world.show(2100)]]))
-    return replace(fitted, threshold=15.0, unexplained_sum=60.0)
+    return taught(world)
 
 
 @pytest.fixture
