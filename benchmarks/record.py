@@ -38,7 +38,7 @@ class Case:
 
 def cases(seed_arm: Path) -> list[Case]:
     """Return the recorded cases; those of seed_arm only where its URDF is."""
-    found = [Case("arm4", (), "bend:2:20@15"), Case("kuka", ("--robot", "kuka_iiwa/model.urdf"), "bend:3:20@15")]
+    found = [Case("arm4", (), "bend:2:20@15"), Case("kuka", ("--robot", "kuka_iiwa/model.urdf", "--samples", "2000"), "bend:3:20@15")]
     if seed_arm.exists():
         robot = ("--robot", str(seed_arm))
         found += [
