@@ -38,7 +38,8 @@ class Case:
 
 def cases(seed_arm: Path) -> list[Case]:
     """Return the recorded cases; those of seed_arm only where its URDF is."""
-    found = [Case("arm4", (), "bend:2:20@15"), Case("kuka", ("--robot", "kuka_iiwa/model.urdf", "--samples", "2000"), "bend:3:20@15")]
+    found = [Case("arm4", (), "bend:2:20@15"),
+             Case("kuka", ("--robot", "kuka_iiwa/model.urdf", "--samples", "2000"), "bend:3:20@15")]
     if seed_arm.exists():
         robot = ("--robot", str(seed_arm))
         found += [
@@ -98,7 +99,7 @@ def run(case: Case, out: Path, runs: str, seed_arm: Path) -> None:
 def main() -> None:
     """Parse the arguments and run the cases one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed-arm", type=Path, default=SEED_ARM)
+    parser.add_argument("--seed-arm", type=lambda path: Path(path).resolve(), default=SEED_ARM.resolve())
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--runs", type=Path, help="keep the runs here; those that are finished are taken as they are")
     options = parser.parse_args()

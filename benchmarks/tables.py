@@ -83,7 +83,8 @@ def section() -> str:
             continue
         revisions = sorted({part["revision"] for case in cases.values() for part in case.values()})
         virtual = ", virtual" if machine["virtual"] else ""
-        where = f"{machine['cpu']}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}"
+        cpu = f"{machine['cpu']} {machine.get('generation', '')}".strip()
+        where = f"{cpu}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}"
         blocks += [
             f"Recorded on {where} (revision {', '.join(revisions)}; `python benchmarks/record.py`).",
             "",
