@@ -1,1 +1,1 @@
-"""A bundle's body adapted to an arm that has changed: what `edgekin adapt` runs. Numpy and C only."""
+"""A bundle's body adapted to an arm that has changed: what `edgekin adapt` runs. Only `retrain` needs torch."""

@@ -91,6 +91,13 @@ class Scene:
         return Episode(self.robot, (), self.plan.camera_hz, frames / self.plan.camera_hz,
                        seed_of(self.plan.seed, "adapt repaired"))
 
+    def recent(self, count: int) -> Frames:
+        """So many frames of the damaged arm, evenly spread over the time that is watched after an alarm."""
+        seconds = max(self.plan.seconds, count / self.plan.camera_hz)
+        stream = Episode(self.robot, self._now, self.plan.camera_hz, seconds, self.seed)
+        frames = next(stream.chunks(stream.n_frames))
+        return frames[::len(frames) // count][:count]
+
     def _true_tip(self) -> Tip | None:
         """Where the tip of the damaged arm is when encoders read an angle; None where it is lost."""
         if any(event.kind == "lost" for event in self._now):

@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="Write the adaptation there.  [default: beside the bundle]")
 @click.option("--rollback", is_flag=True, help="Remove the bundle's adaptation instead.")
+@click.option("--retrain", "retraining", is_flag=True,
+              help="Beside it, what training makes of 100 frames: a new body, and fine-tuning with replay.")
 @click.option("--force", is_flag=True, help="Replace an existing adaptation, JSON and PNG.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Write the result (schema edgekin.adapt/1).")
 @click.option("--png", "png_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Draw the arm, what the model predicts of it, and what the adapted body does.")
 def command(bundle: Path | None, damages: tuple[str, ...], out: Path | None, rollback: bool, force: bool,
-            json_path: Path | None, png_path: Path | None, **options: Any) -> None:
+            retraining: bool,            json_path: Path | None, png_path: Path | None, **options: Any) -> None:
     """Let the body of a BUNDLE (by default the latest) adapt to an arm that has changed.
 
     After the inspector's alarm, what changed is fitted to a few pictures, tried on fresh ones, and kept or given back.
@@ -63,17 +65,26 @@ def command(bundle: Path | None, damages: tuple[str, ...], out: Path | None, rol
     path = out or adaptation_path(load_bundle(folder))
     for file, option in ((json_path, "--json"), (png_path, "--png"), (path, "--out")):
         check_output(file, force, option)
+    plan = AdaptPlan(damage="+".join(damages), **options).validated()
     with Bar() as bar:
-        found = adapt(folder, AdaptPlan(damage="+".join(damages), **options), bar)
+        trained = {}
+        if retraining:
+            from edgekin.adapting.retrain import retrain
+
+            trained = retrain(folder, plan, bar)
+        found = adapt(folder, plan, bar)
     if found.change is not None:
         write_adaptation(found, path)
     if json_path is not None:
-        write_json(json_path, found.to_json())
+        write_json(json_path, found.to_json() | {"retrained": {name: vars(one) for name, one in trained.items()}})
     if png_path is not None:
         from edgekin.sim.preview import write_row
 
         write_row(found.pictures, png_path)
     _show(console, found)
+    for name, one in trained.items():
+        console.print(f"{name}, {one.frames} frames, {one.seconds:.1f} s of training: {one.damaged_db:.2f} dB on the "
+                      f"damaged arm, {one.healthy_db:.2f} dB on the healthy one")
     if found.change is None:
         raise GateMissed(f"the body is the model's still ({found.first.state}): nothing was written")
     console.print(f"written: {path} ({found.bundle} is as it was)")

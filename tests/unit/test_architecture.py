@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "bundle": BASE | {"robot", "runtime", "detection"},
     "plans": BASE | {"bundle", "runtime"},
     "opening": {"errors", "output", "bundle", "plans", "runtime"},
-    "adapting": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim"},
+    "adapting": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim", "training"},
     "calibrating": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim"},
     "sim": BASE | {"robot", "runtime"},
     "benchmark": BASE | {"robot", "runtime", "detection", "bundle", "sim", "opening"},
