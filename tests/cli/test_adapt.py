@@ -120,6 +120,11 @@ def test_a_plan_that_cannot_be_followed_is_one_line_with_the_remedy(edgekin, bun
     assert_refused(edgekin(*arguments), 1, says)
 
 
+def test_training_needs_the_run_and_a_simulated_arm(edgekin, bundle):
+    assert_refused(edgekin("--retrain"), 1, "is no run")
+    assert_refused(edgekin("--retrain", "--data", "absent.npz"), 1, "Leave one of them out")
+
+
 def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundle, tmp_path):
     assert_refused(edgekin(body_bundle, "--out", tmp_path / "a.json"), 1, "its inspector was never calibrated. Run: ")
     assert_refused(edgekin(tmp_path / "none"), 1, "does not exist")
