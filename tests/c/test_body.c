@@ -160,7 +160,7 @@ static size_t block_of(uint8_t *out, int int8) {
   memcpy(out + at, joints, sizeof joints), at += sizeof joints;
   memcpy(out + at, cameras, sizeof cameras), at += sizeof cameras;
   memcpy(out + at, OWNER, sizeof OWNER), at += sizeof OWNER;
-  size_t ellipsoids = int8 ? 96 + (18 * N + 3) / 4 * 4 : sizeof(float) * 12 * N;
+  size_t ellipsoids = int8 ? 96 + (22 * N + 3) / 4 * 4 : sizeof(float) * 12 * N;
   if (int8) {
     for (size_t i = 0; i < ellipsoids; i++)
       out[at + i] = i < 96 ? 0 : (uint8_t)rnd();
