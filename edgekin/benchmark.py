@@ -17,14 +17,13 @@ from edgekin.bundle import Bundle, load_bundle
 from edgekin.detection.live import LiveAdapter, LiveReport, rate_of
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.opening import adapted_sizes, detector_config, inspector_config, open_body, open_bundle
+from edgekin.opening import adapted_sizes, loop_detector, open_bundle, open_inspector
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
-from edgekin.runtime.detector import DetectorConfig, NativeDetector, Verdict
-from edgekin.runtime.findings import named_of
+from edgekin.runtime.detector import NativeDetector, Verdict
 from edgekin.runtime.inspector import Inspector
-from edgekin.runtime.inspector_config import CLASSES, Float
+from edgekin.runtime.inspector_config import CLASSES
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.power import PowerMeter, PowerReport
 from edgekin.runtime.ring import RingReader
@@ -34,9 +33,7 @@ SCHEMA = "edgekin.bench/1"
 POLL_S = 0.1  # of the verdict, for the live line; the loop itself never waits for it
 WARMUP_S = 0.2
 STOP_TIMEOUT_S = 10.0
-NEVER = 1e300  # a sum that no CUSUM reaches
 AUTO_SPIN_US = -1.0  # runtime.loop.auto_spin_us
-
 
 
 class Progress(Protocol):
@@ -184,7 +181,7 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
         engine = open_bundle(bundle, options.engine, options.isa, options.cuda)
         stack.callback(engine.close)
         look = _look(stack, bundle, options)
-        detector = NativeDetector(_detector_config(bundle, options, look is not None))
+        detector = NativeDetector(loop_detector(bundle, options.camera_hz, look is not None))
         arm_cpus = tuple(sorted(os.sched_getaffinity(0) - {options.cpu}))
         arm_options = ArmOptions(str(bundle.path / "robot.yaml"), free_ring_path(), options.camera_hz, options.seed,
                                  options.damage, cpus=arm_cpus, fifo_priority=options.fifo_priority // 2)
@@ -202,13 +199,7 @@ def _look(stack: ExitStack, bundle: Bundle, options: BenchOptions) -> Inspector 
     """The loop's inspector, where there is one or where one is needed."""
     if not options.inspect or not (bundle.inspection or options.adapt or options.adapted):
         return None
-    look = stack.enter_context(_inspector(bundle, options.isa, options.camera_hz))
-    look.accept(_begin_with(bundle, options, look))
-    return look
-
-
-def _begin_with(bundle: Bundle, options: BenchOptions, inspector: Inspector) -> Float | None:
-    return adapted_sizes(bundle, inspector.config) if options.adapted else None
+    return stack.enter_context(open_inspector(bundle, options.isa, options.camera_hz, options.adapted))
 
 
 @contextmanager
@@ -217,9 +208,10 @@ def _adapter(bundle: Bundle, options: BenchOptions, ring: Path, loop: Loop) -> I
     if not options.adapt:
         yield None
         return
-    with _inspector(bundle, options.isa, rate_of(options.camera_hz)) as inspector, \
-            LiveAdapter(ring, inspector, loop.accept, _begin_with(bundle, options, inspector)) as live:
-        yield live
+    with open_inspector(bundle, options.isa, rate_of(options.camera_hz)) as inspector:
+        begin_with = adapted_sizes(bundle, inspector.config) if options.adapted else None
+        with LiveAdapter(ring, inspector, loop.accept, begin_with) as live:
+            yield live
 
 
 def _with_state(progress: Progress, live: LiveAdapter | None) -> Progress:
@@ -227,20 +219,6 @@ def _with_state(progress: Progress, live: LiveAdapter | None) -> Progress:
         progress(elapsed, verdict, live.state if live is not None else state)
 
     return told
-
-
-def _detector_config(bundle: Bundle, options: BenchOptions, inspected: bool) -> DetectorConfig:
-    """Return the bundle's thresholds for this camera: silence for three periods is stale, however long they are. Beside
-    an inspector the CUSUM of the residual raises no alarm."""
-    config = replace(detector_config(bundle), stale_ns=int(3e9 / options.camera_hz))
-    return replace(config, h=NEVER) if inspected else config
-
-
-@contextmanager
-def _inspector(bundle: Bundle, isa: str, camera_hz: float) -> Iterator[Inspector]:
-    config = inspector_config(bundle).at(camera_hz)
-    with open_body(bundle, isa) as body, Inspector(body, config) as inspector:
-        yield inspector
 
 
 def _loop_config(options: BenchOptions) -> LoopConfig:
@@ -279,7 +257,7 @@ def _run(loop: Loop, arm: ArmProcess, options: BenchOptions, progress: Progress)
 
 def _detection(options: BenchOptions, report: LoopReport, arm: ArmReport, look: Inspector | None) -> Detection:
     seen, last = report.detection, report.last
-    found = str(named_of(look.config, last.raw, last.raw.part)) if look is not None and last.alarm else ""
+    found = str(look.named(last)) if look is not None and last.alarm else ""
 
     def since_start(stamp_ns: int) -> float | None:
         return round((stamp_ns - report.start_ns) / 1e6, 3) if stamp_ns else None

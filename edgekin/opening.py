@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,14 @@ from edgekin.plans.engine import open_plan_engine
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DetectorConfig
 from edgekin.runtime.engine import Engine
+from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import InspectorConfig
 
 #: A file beside a bundle that says how its body has changed; edgekin adapt writes it.
 ADAPTATION, ADAPTATION_SCHEMA = ".adaptation.json", "edgekin.adaptation/1"
+#: Periods of the camera without a fresh picture that make the last one stale.
+STALE_PERIODS = 3
+NEVER = 1e300  # a sum that no CUSUM reaches
 
 
 def open_bundle(bundle: Bundle, engine: str = "auto", isa: str = "auto", options: CudaOptions | None = None) -> Engine:
@@ -48,6 +55,21 @@ def detector_config(bundle: Bundle) -> DetectorConfig:
     return DetectorConfig.from_json(bundle.detector)
 
 
+def loop_detector(bundle: Bundle, camera_hz: float, inspected: bool) -> DetectorConfig:
+    """Return the settings of a bundle's detector in a loop: silence for three periods is stale, however long they are.
+
+    Args:
+        bundle: that has a detector.
+        camera_hz: fresh pictures a second.
+        inspected: an inspector sees them, too: the CUSUM of the residual then raises no alarm.
+
+    Raises:
+        BundleError: as `detector_config`.
+    """
+    config = replace(detector_config(bundle), stale_ns=int(STALE_PERIODS * 1e9 / camera_hz))
+    return replace(config, h=NEVER) if inspected else config
+
+
 def open_body(bundle: Bundle, isa: str = "auto") -> Engine:
     """Open the engine of a bundle's body model, its own or the one beside its decoder, which an inspector looks with.
 
@@ -68,6 +90,26 @@ def inspector_config(bundle: Bundle) -> InspectorConfig:
         raise BundleError(f"bundle {bundle.path} has no {INSPECTION}: its inspector was never calibrated",
                           f"Run: edgekin calibrate-detector {bundle.path}")
     return InspectorConfig.from_json(bundle.inspection)
+
+
+@contextmanager
+def open_inspector(bundle: Bundle, isa: str, camera_hz: float, adapted: bool = False) -> Iterator[Inspector]:
+    """Open a bundle's inspector with a body model of its own.
+
+    Args:
+        bundle: whose inspector was calibrated.
+        isa: of the native engine.
+        camera_hz: fresh pictures a second that it will see.
+        adapted: begin with the body that edgekin adapt left beside the bundle.
+
+    Raises:
+        BundleError, ConfigError: it has none, or there is no adaptation of it.
+    """
+    config = inspector_config(bundle).at(camera_hz)
+    with open_body(bundle, isa) as body, Inspector(body, config) as inspector:
+        if adapted:
+            inspector.accept(adapted_sizes(bundle, config))
+        yield inspector
 
 
 def adaptation_path(bundle: Bundle) -> Path:

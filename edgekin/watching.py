@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.opening import detector_config, open_bundle
+from edgekin.opening import loop_detector, open_bundle, open_inspector
 from edgekin.output import read_object, write_json
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, NativeDetector, Verdict
 from edgekin.runtime.engine import Engine
+from edgekin.runtime.findings import Named
+from edgekin.runtime.inspector import Inspector
+from edgekin.runtime.inspector_config import CLASSES
 from edgekin.runtime.loop import Loop, LoopConfig, LoopReport, auto_spin_us
 from edgekin.runtime.ring import RingReader
 from edgekin.runtime.systemd import notify
@@ -24,8 +27,6 @@ from edgekin.runtime.systemd import notify
 #: How often the verdict is looked at and systemd is told; the loop itself never waits for it.
 POLL_S = 0.05
 STOP_TIMEOUT_S = 10.0
-#: Three periods of the camera without a frame are stale.
-STALE_PERIODS = 3
 #: How long a file may be no ring before that is an error.
 PATIENCE_S = 2.0
 #: Verdicts that stay until somebody acknowledges them.
@@ -43,6 +44,8 @@ class WatchOptions:
     cpu: int = AUTO_CPU  # -1: do not pin; AUTO_CPU: the last one, where there are two
     fifo_priority: int = 40
     isa: str = "auto"
+    inspect: bool = True  # show the pictures to the bundle's inspector, where it has one
+    adapted: bool = False  # with the body that edgekin adapt left beside the bundle
     engine: str = "auto"  # native, cuda, or that of the bundle's target
     cuda: CudaOptions = field(default_factory=CudaOptions)  # of a GPU
     latch: Path | None = None  # where an alarm is remembered; None: it is forgotten at the end
@@ -55,12 +58,39 @@ class WatchOptions:
         for name, value, low, high in ranges:
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
+        if self.adapted and not self.inspect:
+            raise ConfigError("--adapted needs an inspector", "Leave --no-inspect out")
         cpus = sorted(os.sched_getaffinity(0))
         return replace(self, cpu=self.cpu if self.cpu != AUTO_CPU else cpus[-1] if len(cpus) > 1 else -1)
 
 
-#: Called with the first verdict and with every other one that differs in name or reason.
-Changed = Callable[[str, str, Verdict], None]
+@dataclass(frozen=True)
+class Said:
+    """A verdict in words."""
+
+    name: str  # healthy, damaged, unknown or fault
+    reason: str  # of a rejection or fault; "ok" where there is none
+    alarm: str = ""  # class, as an inspector has it
+    found: Named | None = None  # what it names
+
+    @property
+    def because(self) -> str:
+        """Whatever there is to say about it, "" or in brackets."""
+        found = f"{self.alarm}: {self.found}" if self.found and self.found.what else self.alarm
+        told = found or ("" if self.reason == "ok" else self.reason)
+        return f" ({told})" if told else ""
+
+    def differs(self, other: Said | None) -> bool:
+        """Whether it is worth saying after another: a size that grows more certain alone is not."""
+        def gist(said: Said) -> tuple[str, ...]:
+            named = said.found
+            return said.name, said.reason, said.alarm, *((named.what, named.part) if named else ())
+
+        return other is None or gist(self) != gist(other)
+
+
+#: Called with the first verdict and with every other one that differs.
+Changed = Callable[[Said, Verdict], None]
 
 
 class Latch:
@@ -91,13 +121,14 @@ class Latch:
         # A file that says anything else, or nothing, was an alarm all the same.
         self.name = str(name) if name in ALARMS else FAULT_NAME
 
-    def hold(self, verdict: Verdict) -> None:
+    def hold(self, said: Said, verdict: Verdict) -> None:
         """Remember an alarm; a full disk is no reason to stop watching."""
         if self._path is None or verdict.name not in ALARMS or self.name == verdict.name:
             return
         self.name = verdict.name
         content = {"schema": "edgekin.latch/1", "verdict": verdict.name, "reason": verdict.reason_name,
-                   "sequence": verdict.sequence, "z": verdict.z, "cusum": verdict.cusum, "unix_s": time.time()}
+                   "alarm": said.alarm, "found": str(said.found) if said.found else "", "sequence": verdict.sequence,
+                   "z": verdict.z, "cusum": verdict.cusum, "unix_s": time.time()}
         try:
             write_json(self._path, content)
         except ConfigError:
@@ -107,9 +138,10 @@ class Latch:
 class _Follower:
     """Tells what changes, and systemd while decisions go on."""
 
-    def __init__(self, latch: Latch, changed: Changed, stopped: Callable[[], bool]) -> None:
-        self._latch, self._changed, self._stopped = latch, changed, stopped
-        self._earlier, self._last_ns, self._said = latch.name, -1, ("", "")
+    def __init__(self, latch: Latch, look: Inspector | None, changed: Changed, stopped: Callable[[], bool]) -> None:
+        self._latch, self._inspector, self._changed, self._stopped = latch, look, changed, stopped
+        self._earlier, self._last_ns = latch.name, -1
+        self._said: Said | None = None
 
     def follow(self, loop: Loop, ring: _Open) -> bool:
         """Follow one loop to its end; True where another file took the place of its ring."""
@@ -123,14 +155,15 @@ class _Follower:
         if verdict.decided_ns != self._last_ns:
             self._last_ns = verdict.decided_ns
             notify("WATCHDOG=1")
-        self._latch.hold(verdict)
-        said = (verdict.name, verdict.reason_name)
+        found = self._inspector.named(verdict) if self._inspector is not None else None
+        said = Said(verdict.name, verdict.reason_name, CLASSES[verdict.alarm], found)
+        self._latch.hold(said, verdict)
         if self._earlier and verdict.name not in ALARMS:
-            said = (self._earlier, "latched before this start")
-        if said != self._said:
+            said = Said(self._earlier, "latched before this start")
+        if said.differs(self._said):
             self._said = said
-            notify(f"STATUS={said[0]} ({said[1]})")
-            self._changed(*said, verdict)
+            notify(f"STATUS={said.name}{said.because}")
+            self._changed(said, verdict)
 
 
 @dataclass(frozen=True)
@@ -192,18 +225,21 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool],
         RuntimeFault: the ring belongs to another robot, or the loop did not stop.
     """
     options = options.validated()
-    follower = _Follower(Latch(options.latch, options.acknowledge), changed, stopped)
+    latch = Latch(options.latch, options.acknowledge)
     bundle, report = load_bundle(options.bundle), None
-    with open_bundle(bundle, options.engine, options.isa, options.cuda) as engine:
-        config = replace(detector_config(bundle), stale_ns=int(STALE_PERIODS * 1e9 / options.hz))
-        detector = NativeDetector(config)
+    with ExitStack() as stack:
+        engine = stack.enter_context(open_bundle(bundle, options.engine, options.isa, options.cuda))
+        look = stack.enter_context(open_inspector(bundle, options.isa, options.hz, options.adapted)) \
+            if options.inspect and (bundle.inspection or options.adapted) else None
+        detector = NativeDetector(loop_detector(bundle, options.hz, look is not None))
+        follower = _Follower(latch, look, changed, stopped)
         opened(engine)
         notify("READY=1", f"STATUS=waiting for frames in {options.ring}")
         again = True
         while again and (ring := _open(options.ring, stopped)):
             with ring.reader:
                 check_robot(bundle, ring.reader)
-                loop = Loop(engine, ring.reader, detector, _loop_config(options))
+                loop = Loop(engine, ring.reader, detector, _loop_config(options), look)
                 with _running(loop):
                     again = follower.follow(loop, ring)
                 report = loop.report()

@@ -74,6 +74,16 @@ def body_bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def inspected_bundle(body_bundle, tmp_path_factory):
+    """The same with an inspector that was calibrated for 20 pictures a second. Copy it before changing anything."""
+    from edgekin.calibrating import InspectionPlan, calibrate_bundle
+
+    bundle = shutil.copytree(body_bundle, tmp_path_factory.mktemp("inspected") / "bundle")
+    calibrate_bundle(bundle, InspectionPlan(camera_hz=20.0, hours=0.17, fit_minutes=2.0))
+    return bundle
+
+
+@pytest.fixture(scope="session")
 def host_library(tmp_path_factory):
     """The driver of a GPU that is this processor; what tests change of it stays changed: take host_driver."""
     if shutil.which("g++") is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekin.runtime.detector import Verdict
     from edgekin.runtime.engine import Engine
     from edgekin.runtime.loop import LoopReport
+    from edgekin.watching import Said
 
 
 @click.command()
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 @click.option("--hz", type=float, default=1000.0, show_default=True, help="Rate of the frames and of the loop.")
 @click.option("--seconds", type=float, default=0.0, help="Length of the run.  [default: until stopped]")
 @loop_options
+@click.option("--inspect/--no-inspect", default=True, show_default=True,
+              help="Name what happens, where the bundle's inspector was calibrated (edgekin calibrate-detector).")
+@click.option("--adapted", is_flag=True, help="Expect the body that edgekin adapt left beside the bundle.")
 @click.option("--latch", type=click.Path(path_type=Path), metavar="PATH",
               help="Remember an alarm in this file, so that a restart does not forget it.")
 @click.option("--acknowledge", is_flag=True, help="Forget the alarm that --latch remembers.")
@@ -57,9 +61,9 @@ def _opened(engine: Engine) -> None:
         click.echo(engine.cuda.note)
 
 
-def _changed(name: str, reason: str, verdict: Verdict) -> None:
-    because = "" if reason == "ok" else f" ({reason})"
-    click.echo(f"verdict: {name}{because} at frame {verdict.sequence}, z {verdict.z:+.1f}, cusum {verdict.cusum:.1f}")
+def _changed(said: Said, verdict: Verdict) -> None:
+    sums = "" if said.alarm else f", z {verdict.z:+.1f}, cusum {verdict.cusum:.1f}"
+    click.echo(f"verdict: {said.name}{said.because} at frame {verdict.sequence}{sums}")
 
 
 def _show(report: LoopReport | None) -> None:

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgekin._ek import ffi, lib
 from edgekin.errors import BundleError, RuntimeFault
+from edgekin.runtime.detector import Verdict
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.findings import SIGNS, Finding, named_of
+from edgekin.runtime.findings import SIGNS, Finding, Named, named_of
 from edgekin.runtime.inspector_config import AGAIN, CLASSES, Float, InspectorConfig, raw_config
 from edgekin.runtime.status import check, status_name
 
@@ -145,6 +146,10 @@ class Inspector:
         return Finding(CLASSES[raw.alarm], SIGNS[raw.sign] if raw.alarm else "", raw.alarm_frame, raw.frames,
                        named, raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
                        tuple(raw.drift_spread_rad[0:n]))
+
+    def named(self, verdict: Verdict) -> Named | None:
+        """Return what a verdict of the loop that this inspector looks for names; None while there is no alarm."""
+        return named_of(self.config, verdict.raw, verdict.raw.part) if verdict.alarm else None
 
     def look(self) -> tuple[Float, Float, Float]:
         """Return information (n, n) and score (n,) of the last picture around the healthy body, and the fit (n,)."""

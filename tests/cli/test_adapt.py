@@ -29,18 +29,9 @@ def run(folder, *arguments):
                           capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.fixture(scope="module")
-def calibrated(body_bundle, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("calibrated")
-    bundle = shutil.copytree(body_bundle, folder / "bundle")
-    done = run(folder, "calibrate-detector", bundle, "--camera-hz", HZ, "--hours", 0.17, "--fit-minutes", 2)
-    assert done.returncode == 0, done.stderr
-    return bundle
-
-
 @pytest.fixture
-def bundle(calibrated, tmp_path):
-    return shutil.copytree(calibrated, tmp_path / "runs" / "arm" / "bundle")
+def bundle(inspected_bundle, tmp_path):
+    return shutil.copytree(inspected_bundle, tmp_path / "runs" / "arm" / "bundle")
 
 
 @pytest.fixture
@@ -126,7 +117,7 @@ def test_training_needs_the_run_and_a_simulated_arm(edgekin, bundle):
 
 
 def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundle, tmp_path):
-    assert_refused(edgekin(body_bundle, "--out", tmp_path / "a.json"), 1, "its inspector was never calibrated. Run: ")
+    assert_refused(edgekin(body_bundle, "--out", tmp_path / "a.json"), 1, "its inspector was never inspected_bundle. Run: ")
     assert_refused(edgekin(tmp_path / "none"), 1, "does not exist")
 
 
@@ -135,10 +126,10 @@ def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundl
     ({"schema": "edgekin.adaptation/2"}, "is no adaptation"),
     ({"sizes": [0.1]}, "holds no sizes of"), ({"sizes": None}, "holds no sizes of"),
     ({"sizes": "x"}, "holds no sizes of")])
-def test_adaptations_of_another_body_are_refused(calibrated, tmp_path, change, says):
+def test_adaptations_of_another_body_are_refused(inspected_bundle, tmp_path, change, says):
     from edgekin.opening import ADAPTATION_SCHEMA, body_sha256
 
-    bundle = load_bundle(calibrated)
+    bundle = load_bundle(inspected_bundle)
     config, path = inspector_config(bundle), tmp_path / "a.json"
     good = {"schema": ADAPTATION_SCHEMA, "body_sha256": body_sha256(bundle),
             "sizes": np.zeros(len(config.deviations)).tolist()}

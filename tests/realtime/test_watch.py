@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -12,9 +13,11 @@ import time
 import numpy as np
 import pytest
 
-from edgekin.bundle import read_known_answers
+from edgekin.bundle import load_bundle, read_known_answers
+from edgekin.robot import parse_events
 from edgekin.runtime.ring import RingWriter, shm_path
 from edgekin.runtime.systemd import notify
+from edgekin.sim.episode import Episode
 
 
 class Watch:
@@ -47,6 +50,13 @@ class Watch:
             writer.publish(joints, packed)
             if select.select([self.socket], [], [], 0.02)[0]:
                 self.heard += self.socket.recv(4096).decode().split("\n")
+
+    def publish(self, writer, joints, packed, commanded):
+        """Publish one frame of a motion, 20 ms after the one before, and listen."""
+        assert self.child.poll() is None, self.child.stderr.read()
+        writer.publish(joints, packed, commanded=commanded)
+        if select.select([self.socket], [], [], 0.02)[0]:
+            self.heard += self.socket.recv(4096).decode().split("\n")
 
     def end(self):
         self.child.send_signal(signal.SIGTERM)
@@ -107,6 +117,28 @@ def test_a_driver_that_starts_again_is_followed(bundle, frames, ring, tmp_path):
     watch.publish_until("STATUS=healthy", ring(), frames[0], packed)
     watch.end()
     assert watch.child.returncode == 0
+
+
+def test_an_inspector_names_what_happened_and_the_latch_keeps_it(inspected_bundle, tmp_path):
+    robot, hz = load_bundle(inspected_bundle).robot, 20.0
+    frames = next(Episode(robot, parse_events("bend:2:20@3"), hz, 30.0, 5).chunks(600))
+    latch, path = tmp_path / "latch.json", shm_path("named")
+    watch = Watch(tmp_path, inspected_bundle, "--ring", path, "--hz", hz, "--latch", latch)
+    with RingWriter(path, frames.joint_pos.shape[1], (*frames.masks.shape[1:3], robot.cameras[0].width)) as writer:
+        for q, sent, masks in zip(frames.joint_pos, frames.commanded, frames.masks, strict=True):
+            watch.publish(writer, q, masks, sent)
+            if any("STATUS=damaged (body damage: bend of " in line for line in watch.heard):
+                break
+    out, err = watch.end()
+    path.unlink(missing_ok=True)
+    assert watch.child.returncode == 0, err
+    named = re.search(r"verdict: damaged \(body damage: bend of (\w+) ([\d.]+) \+- [\d.]+ deg", out)
+    assert named, out
+    behind = [robot.links[joint.child].name for joint in robot.actuated]
+    assert named[1] == behind[1]
+    assert float(named[2]) == pytest.approx(20, abs=6)
+    content = json.loads(latch.read_text())
+    assert (content["verdict"], content["alarm"]) == ("damaged", "body damage")
 
 
 def test_an_alarm_outlives_a_restart_until_it_is_acknowledged(bundle, frames, ring, tmp_path):
