@@ -117,7 +117,7 @@ def test_training_needs_the_run_and_a_simulated_arm(edgekin, bundle):
 
 
 def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundle, tmp_path):
-    assert_refused(edgekin(body_bundle, "--out", tmp_path / "a.json"), 1, "its inspector was never inspected_bundle. Run: ")
+    assert_refused(edgekin(body_bundle, "--out", tmp_path / "a.json"), 1, "its inspector was never calibrated. Run: ")
     assert_refused(edgekin(tmp_path / "none"), 1, "does not exist")
 
 

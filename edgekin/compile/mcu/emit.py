@@ -63,7 +63,7 @@ class Code:
 
 
 def function(program: Program, name: str, marked: bool = False) -> Code:
-    """Return constants and `const int8_t *name(const int32_t *joints)`; marked: ek_mark() is called behind each step."""
+    """Return constants and `const int8_t *name(const int32_t *joints)`; marked: each step ends with ek_mark()."""
     placed, total = place(program.steps)
     mark = "  ek_mark();\n" if marked else ""
     body = "".join(f"  {call(p)};\n{mark}" for p in placed)
