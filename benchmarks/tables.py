@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tables_mcu
 import tables_models
 from tables_engines import PAGE, RESULTS, ROOT, rewritten, table
 
@@ -107,11 +108,14 @@ def main() -> int:
     check = "--check" in sys.argv
     engines_before, engines_made = rewritten(draw=not check)
     models_before, models_made = tables_models.rewritten(draw=not check)
+    mcu_before, mcu_made = tables_mcu.rewritten()
     if check:
-        return int(made != text or engines_made != engines_before or models_made != models_before)
+        return int(made != text or engines_made != engines_before or models_made != models_before
+                   or mcu_made != mcu_before)
     readme.write_text(made)
     PAGE.write_text(engines_made)
     tables_models.PAGE.write_text(models_made)
+    tables_mcu.PAGE.write_text(mcu_made)
     return 0
 
 

@@ -12,6 +12,7 @@
 
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
 #define EK_MVE 1
+#include <arm_mve.h>
 #elif defined(__ARM_FEATURE_DSP)
 #define EK_DSP 1
 #endif
@@ -64,12 +65,14 @@ EK_INLINE int32_t ek_clipped(int32_t v, int32_t least) {
 /* Four sums become up to n outputs. */
 EK_INLINE void ek_requantize(const ek_weights *l, const ek_block *b, const int32_t *sum, int8_t *out, int n) {
   int32_t left = l->left, least = l->least;
+#if defined(EK_MVE)
   if (n >= 4) {
-    for (int i = 0; i < 4; i++)
-      out[i] =
-          (int8_t)ek_clipped(ek_scaled((int32_t)((uint32_t)(sum[i] + b->bias[i]) << left), b->multiplier[i]), least);
+    int32x4_t v = vshlq_r_s32(vaddq_s32(vldrwq_s32(sum), vldrwq_s32(b->bias)), left);
+    v = vrmulhq_s32(v, vldrwq_s32(b->multiplier));
+    vstrbq_s32(out, vmaxq_s32(vminq_s32(v, vdupq_n_s32(EK_MOST)), vdupq_n_s32(least)));
     return;
   }
-  for (int i = 0; i < n; i++)
+#endif
+  for (int i = 0; i < (n < 4 ? n : 4); i++)
     out[i] = (int8_t)ek_clipped(ek_scaled((int32_t)((uint32_t)(sum[i] + b->bias[i]) << left), b->multiplier[i]), least);
 }

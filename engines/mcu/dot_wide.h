@@ -5,7 +5,6 @@ typedef int8_t ek_in;
 #define ek_dot_plain ek_dot /* of weights that are not packed */
 
 #if defined(EK_MVE)
-#include <arm_mve.h>
 #define EK_ROW(a, r) vmladavaq_s8(a, v, vldrbq_s8(w + 16 * (r)))
 #define EK_ROW_FINE(a, r) vmladavaq_s16(a, v, vldrbq_s16(w + 8 * (r)))
 #define EK_LOAD int8x16_t v = vldrbq_s8(x)

@@ -25,7 +25,7 @@ class Exported:
     joints: int
     logits: int  # bytes of a prediction
     mask: int  # bytes of a mask
-    predict: str = "edgekin_predict(joints);           /* logits, int8: above 0 a pixel shows the robot */"
+    predict: str = "edgekin_predict(joints);           /* a picture of int8: above 0 a pixel shows the robot */"
 
 
 #: What a decoder's numbers mean.
