@@ -1,4 +1,4 @@
-"""edgekin compile --target mcu and bench --target mcu as a user meets them: a folder for three tools, proof, refusals."""
+"""edgekin compile and bench with --target mcu as a user meets them: a folder for three tools, proof, refusals."""
 
 import json
 import os
@@ -14,6 +14,10 @@ from edgekin.compile.mcu.project import FILES
 from tests.cli.refusals import assert_refused
 
 ROOT = Path(__file__).resolve().parents[2]
+#: What the sketch uses of Arduino.
+SERIAL = """struct Port { void begin(long); void print(const char *); void println(unsigned long); };
+extern Port Serial;
+"""
 STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O2")
 
 
@@ -48,11 +52,8 @@ def test_one_folder_is_a_bundle_and_what_make_arduino_and_zephyr_take(exported, 
     subprocess.run(["make", "-s", "CC=cc", "CFLAGS=-O2"], cwd=exported, check=True)
     assert (exported / "libedgekin_model.a").is_file()
     if shutil.which("c++") is not None:
-        sketch = ('#include <stdint.h>\n#include "examples/watch/watch.ino"\n', '-Dserial_h')
-        board = ("struct S { void begin(long); void print(const char *); void println(unsigned long); };\n"
-                 "static S Serial;\n" + sketch[0])
-        subprocess.run(["c++", "-fsyntax-only", "-Wall", "-Isrc", "-x", "c++", "-"], cwd=exported, input=board,
-                       text=True, check=True)
+        subprocess.run(["c++", "-fsyntax-only", "-Wall", "-Isrc", "-x", "c++", "-"], cwd=exported, text=True,
+                       check=True, input=f'{SERIAL}#include "examples/watch/watch.ino"\n')
 
 
 def test_the_board_gives_every_bit_and_the_json_says_what_that_took(exported, edgekin, tmp_path):
