@@ -9,6 +9,7 @@ from typing import Any
 
 import tables_mcu
 import tables_models
+import tables_verify
 from tables_engines import PAGE, RESULTS, ROOT, rewritten, table
 
 BEGIN, END = "<!-- results: written by benchmarks/tables.py -->", "<!-- end of results -->"
@@ -106,16 +107,13 @@ def main() -> int:
     _, tail = rest.split(END)
     made = f"{head}{BEGIN}\n{section()}\n{END}{tail}"
     check = "--check" in sys.argv
-    engines_before, engines_made = rewritten(draw=not check)
-    models_before, models_made = tables_models.rewritten(draw=not check)
-    mcu_before, mcu_made = tables_mcu.rewritten()
+    pages = {PAGE: rewritten(draw=not check), tables_models.PAGE: tables_models.rewritten(draw=not check),
+             tables_verify.PAGE: tables_verify.rewritten(draw=not check), tables_mcu.PAGE: tables_mcu.rewritten(),
+             readme: (text, made)}
     if check:
-        return int(made != text or engines_made != engines_before or models_made != models_before
-                   or mcu_made != mcu_before)
-    readme.write_text(made)
-    PAGE.write_text(engines_made)
-    tables_models.PAGE.write_text(models_made)
-    tables_mcu.PAGE.write_text(mcu_made)
+        return int(any(before != after for before, after in pages.values()))
+    for path, (_, after) in pages.items():
+        path.write_text(after)
     return 0
 
 
