@@ -18,8 +18,8 @@ from edgekin.training.settings import FEW_JOINTS, TrainConfig
 ROW_WEIGHT, POINT_WEIGHT = 5.0, 1.0
 #: More joints take longer to learn, as in edgekin.training.settings.
 MANY_JOINTS_FACTOR = 2.0
-#: Test samples of a slow model's curve and ablations: 1,000 would take it longer to draw than it trained.
-SLOW_TEST = 200
+#: Test samples of a slow model's curve and ablations: barely trained, ffksm takes a second for a picture.
+SLOW_TEST = 50
 SLOW = "it draws too slowly for preset quick; use --preset full"
 
 
