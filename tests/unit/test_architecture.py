@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "quantization": BASE | {"robot", "sim", "models", "training"},
     "report": {"errors", "output"},
     "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report", "pieces", "workers"},
+    "evolution": BASE | {"robot", "sim", "models", "training", "quantization", "compile"},
     "verification": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim", "report", "pieces", "workers"},
     "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle", "plans",
                        "opening"},
@@ -58,6 +59,8 @@ HEAVY = {
     "scipy",
     "river",
     "pyod",
+    "dask",
+    "distributed",
     "sklearn",
 }
 #: torch is what these modules are made of; their package's __init__ must not import them.
