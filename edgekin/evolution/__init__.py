@@ -1,1 +1,1 @@
-"""Evolution: genomes with historical markings, species, budgets that no survivor exceeds, islands, and what they cost."""
+"""Evolution: genomes with historical markings, species, budgets that no survivor exceeds, and what members cost."""

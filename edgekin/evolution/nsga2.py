@@ -18,7 +18,7 @@ class Point:
 
 
 def dominates(a: Point, b: Point) -> bool:
-    """Tell whether a is better: it keeps the budgets and b does not, it exceeds them by less, or it is nowhere worse."""
+    """Tell whether a is better: it keeps the budgets and b does not, exceeds them by less, or is nowhere worse."""
     if a.excess > 0 or b.excess > 0:
         return a.excess < b.excess
     pairs = list(zip(a.objectives, b.objectives, strict=True))

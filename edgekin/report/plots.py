@@ -11,6 +11,8 @@ from edgekin.report.pictures import unpacked_picture
 
 Json = dict[str, Any]
 
+#: A model slower than this share of the axis has its name to the left of its points: to the right is the legend.
+RIGHT = 0.6
 MARKERS = {"native": "o", "onnxruntime": "s", "torch": "^"}
 ENGINE_NAMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "native": "native"}
 FLOOR_STYLES = {"nearest": "--", "mean_image": ":", "all_black": "-."}
@@ -39,8 +41,10 @@ def pareto(result: Json) -> bytes:
     figure = new_figure(8.2, 4.8)
     axes, rows = plain(figure.subplots()), result["rows"]
     colour = colours([row["model"] for row in rows])
+    times = np.log([found["p50"] for row in rows for found in row["latency_us"].values() if found is not None] or [1.0])
+    slow = float(np.exp(times.min() + RIGHT * np.ptp(times)))
     for row in rows:
-        _model_points(axes, row, colour[row["model"]])
+        _model_points(axes, row, colour[row["model"]], slow)
     best = front(rows)
     if best:
         axes.step([us for us, _ in best], [db for _, db in best], where="post", color=INK, linewidth=1.2, alpha=0.5,
@@ -58,7 +62,7 @@ def pareto(result: Json) -> bytes:
     return png(figure)
 
 
-def _model_points(axes: Any, row: Json, colour: str) -> None:
+def _model_points(axes: Any, row: Json, colour: str, slow: float) -> None:
     timed = [(engine, found["p50"]) for engine, found in row["latency_us"].items() if found is not None]
     if not timed:
         return
@@ -66,9 +70,10 @@ def _model_points(axes: Any, row: Json, colour: str) -> None:
     for engine, us in timed:
         axes.plot(us, row["psnr_db"], MARKERS[engine], color=colour, markersize=8 if engine == "native" else 6,
                   markeredgecolor="white", zorder=3)
-    left = min(us for _, us in timed)
-    axes.annotate(f"{row['model']}  {row['psnr_db']:.1f} dB, {row['parameters']:,} parameters", (left, row["psnr_db"]),
-                  xytext=(0, 8), textcoords="offset points", fontsize=9, color=colour, fontweight="bold")
+    left, right = (pick(us for _, us in timed) for pick in (min, max))
+    side, at = ("right", right) if left > slow else ("left", left)
+    axes.annotate(f"{row['model']}  {row['psnr_db']:.1f} dB, {row['parameters']:,} parameters", (at, row["psnr_db"]),
+                  xytext=(0, 8), textcoords="offset points", fontsize=9, color=colour, fontweight="bold", ha=side)
 
 
 def _floor_lines(axes: Any, floors: Json) -> None:
