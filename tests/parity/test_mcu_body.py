@@ -38,7 +38,7 @@ def weights(variant: str, seed: int = 0) -> bytes:
     if variant == "held":
         joints[1] = replace(joints[1], actuated=False, rest=0.4)
     if variant == "close":
-        near = tuple(replace(c, world_to_cam=np.diag([1.0, 1.0, 1.0, 1.0]) @ c.world_to_cam) for c in spec.cameras)
+        near = tuple(replace(c, world_to_cam=c.world_to_cam.copy()) for c in spec.cameras)
         for camera in near:
             camera.world_to_cam[2, 3] -= 0.75
         spec = replace(spec, cameras=near)
