@@ -61,9 +61,9 @@ def breed(genomes: Sequence[Genome], members: Mapping[int, Sequence[int]], quota
         children += [Child(genomes[i], (i,), False) for i in own[:elite]]
         able = own[: max(1, round(rates.survive * len(own)))]
         for _ in range(quota - elite):
-            first = able[rng.integers(len(able))]
+            first = able[int(rng.integers(len(able)))]
             pool = everyone if rng.random() < rates.abroad else able
-            second = pool[rng.integers(len(pool))]
+            second = pool[int(rng.integers(len(pool)))]
             if first == second or rng.random() >= rates.crossover:
                 children.append(Child(space.mutate(genomes[first], rng, innovations), (first,)))
                 continue

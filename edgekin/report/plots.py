@@ -11,7 +11,7 @@ from edgekin.report.pictures import unpacked_picture
 
 Json = dict[str, Any]
 
-#: A model slower than this share of the axis has its name to the left of its points: to the right is the legend.
+#: A model slower than this share of the axis has its name to the left below its points: to the right is the legend.
 RIGHT = 0.6
 MARKERS = {"native": "o", "onnxruntime": "s", "torch": "^"}
 ENGINE_NAMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "native": "native"}
@@ -71,9 +71,9 @@ def _model_points(axes: Any, row: Json, colour: str, slow: float) -> None:
         axes.plot(us, row["psnr_db"], MARKERS[engine], color=colour, markersize=8 if engine == "native" else 6,
                   markeredgecolor="white", zorder=3)
     left, right = (pick(us for _, us in timed) for pick in (min, max))
-    side, at = ("right", right) if left > slow else ("left", left)
+    side, at, up = ("right", right, -16) if left > slow else ("left", left, 8)
     axes.annotate(f"{row['model']}  {row['psnr_db']:.1f} dB, {row['parameters']:,} parameters", (at, row["psnr_db"]),
-                  xytext=(0, 8), textcoords="offset points", fontsize=9, color=colour, fontweight="bold", ha=side)
+                  xytext=(0, up), textcoords="offset points", fontsize=9, color=colour, fontweight="bold", ha=side)
 
 
 def _floor_lines(axes: Any, floors: Json) -> None:
