@@ -1,24 +1,13 @@
 """docs/engines.md says what was recorded."""
 
 import json
-import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_is_what_the_recorded_results_give(monkeypatch):
-    if not (ROOT / "benchmarks").is_dir():
-        pytest.skip("needs the checkout: benchmarks/ is not installed")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import tables_engines
-
-    try:
-        before, made = tables_engines.rewritten(draw=False)
-    finally:
-        sys.modules.pop("tables_engines", None)
+def test_the_page_is_what_the_recorded_results_give(script):
+    before, made = script("tables_engines").rewritten(draw=False)
     assert made == before, "run: python benchmarks/tables.py"
 
 

@@ -1,7 +1,6 @@
 """docs/mcu.md says what was recorded, and what was recorded holds what it promises."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def tables_mcu(monkeypatch):
-    if not (ROOT / "benchmarks").is_dir():
-        pytest.skip("needs the checkout: benchmarks/ is not installed")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import tables_mcu
-
-    yield tables_mcu
-    for name in ("tables_mcu", "tables_engines"):
-        sys.modules.pop(name, None)
+def tables_mcu(script):
+    return script("tables_mcu")
 
 
 def test_the_page_is_what_the_recorded_counts_give(tables_mcu):

@@ -1,7 +1,6 @@
 """docs/models.md says what was recorded."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,8 @@ QUICK = Path(__file__).with_name("compare-quick.json")
 
 
 @pytest.fixture
-def drawing(monkeypatch):
-    """benchmarks/tables_models.py, imported from the checkout."""
-    if not (ROOT / "benchmarks").is_dir():
-        pytest.skip("needs the checkout: benchmarks/ is not installed")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import tables_models
-
-    yield tables_models
-    for name in ("tables_models", "tables_engines"):
-        sys.modules.pop(name, None)
+def drawing(script):
+    return script("tables_models")
 
 
 def test_the_page_is_what_the_recorded_results_give(drawing):

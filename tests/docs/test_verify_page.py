@@ -1,7 +1,6 @@
 """docs/verify.md says what was recorded, and the recorded detector keeps what it promises."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def tables_verify(monkeypatch):
-    if not (ROOT / "benchmarks").is_dir():
-        pytest.skip("needs the checkout: benchmarks/ is not installed")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import tables_verify
-
-    yield tables_verify
-    for name in ("tables_verify", "tables_engines"):
-        sys.modules.pop(name, None)
+def tables_verify(script):
+    return script("tables_verify")
 
 
 def test_the_page_is_what_the_recorded_verifications_give(tables_verify):
