@@ -16,6 +16,7 @@ COMMANDS = {
     "collect": "Collect joint angles and silhouettes, simulated or imported.",
     "train": "Train a self-model and score it beside its floors.",
     "compile": "Quantize and compile a trained run into a bundle.",
+    "prune": "Evolve a run's model until it fits a microcontroller.",
     "calibrate-detector": "Teach a bundle's inspector how its healthy body looks.",
     "adapt": "Adapt a bundle's body to an arm that has changed.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",

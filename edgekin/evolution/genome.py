@@ -56,13 +56,12 @@ class Genome:
 
     def to_json(self) -> list[dict[str, Any]]:
         """JSON-ready."""
-        return [{"innovation": g.innovation, "kind": g.kind, **g.alleles} for g in self.genes]
+        return [{"innovation": g.innovation, "kind": g.kind, "alleles": dict(g.alleles)} for g in self.genes]
 
     @classmethod
     def from_json(cls, content: Iterable[Mapping[str, Any]]) -> Genome:
         """The inverse of to_json."""
-        return cls.of(Gene(int(entry["innovation"]), str(entry["kind"]),
-                           {k: v for k, v in entry.items() if k not in ("innovation", "kind")}) for entry in content)
+        return cls.of(Gene(int(e["innovation"]), str(e["kind"]), dict(e["alleles"])) for e in content)
 
 
 @dataclass

@@ -28,6 +28,8 @@ from edgekin.robot.views import camera_code
 
 #: Pixels of the picture that one cell of the feature map becomes, per axis.
 FACTOR = 4
+#: Kinds of convolutions besides 3x3: of single places, and transposed ones of 4x4 that double a map.
+POINT, TWICE = "p", "t"
 #: Share of robot pixels that the untrained model predicts: log-odds of the last bias, so that training starts calm.
 PRIOR = 0.05
 
@@ -40,6 +42,19 @@ class Widths:
     cell: int  # channels of the quarter-resolution map that the MLP writes
     convs: tuple[int, ...]  # channels between the 3x3 convolutions
     many: tuple[int, ...] = ()  # units of the MLP beyond FEW_JOINTS joints; (): the same
+    kinds: tuple[str, ...] = ()  # of the convolutions: "" 3x3, POINT or TWICE; (): all 3x3
+    factor: int = FACTOR  # pixels of the picture that one cell of the last map becomes, per axis
+    head: str = ""  # the last convolution: "" 3x3, POINT
+
+    @property
+    def steps(self) -> list[tuple[int, str]]:
+        """Channels and kind of every convolution but the last."""
+        return list(zip(self.convs, self.kinds or ("",) * len(self.convs), strict=True))
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of the map that the MLP writes, for pictures of a size."""
+        cell = self.factor << sum(kind == TWICE for _, kind in self.steps)
+        return -(-height // cell), -(-width // cell)
 
 
 #: More joints want a deeper MLP, which costs little beside the layer that spreads its code: kuka_iiwa, 6,000 steps of
@@ -51,9 +66,10 @@ WIDTHS = {
     "l": Widths((192, 192), 12, (32, 16), (256, 256, 192)),
 }
 SIZES = (*WIDTHS, "published")
-#: Any other widths, for ablations: units of the MLP, channels of the map, channels between the convolutions.
-MAX_UNITS = 4096
-_VARIANT = re.compile(r"(\d+(?:x\d+)*)-(\d+)-(\d+(?:x\d+)*|none)")
+#: Any other widths, for ablations and evolution: units of the MLP, channels of the map (and `factor`), channels between
+#: the convolutions with their kinds, and the last convolution where it is not 3x3: 128x128-8-8, 64x32-4f5-8tx8p-p.
+MAX_UNITS, MAX_FACTOR = 4096, 16
+_VARIANT = re.compile(r"(\d+(?:x\d+)*)-(\d+)(?:f(\d+))?-(\d+[pt]?(?:x\d+[pt]?)*|none)(?:-(p))?")
 LEARNS: tuple[str, ...] = ()
 CAMERAS = True
 
@@ -149,20 +165,27 @@ class Conditioned(Decoder):
         return sequential_graph(Decoder(self.shape, [SinCos(), fixed, *list(self.layers)[2:]]))
 
 
+def _convolution(channels: int, out: int, kind: str) -> nn.Module:
+    if kind == TWICE:
+        return nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1)
+    return nn.Conv2d(channels, out, 1) if kind == POINT else nn.Conv2d(channels, out, 3, padding=1)
+
+
 def _compact(widths: Widths, shape: PictureShape) -> list[nn.Module]:
-    rows, columns = -(-shape.height // FACTOR), -(-shape.width // FACTOR)
+    rows, columns = widths.grid(shape.height, shape.width)
     layers: list[nn.Module] = [SinCosCamera(shape.n_joints) if shape.n_camera else SinCos()]
     units = 2 * shape.n_joints + shape.n_camera
     for hidden in widths.many if widths.many and shape.n_joints > FEW_JOINTS else widths.hidden:
         layers += [nn.Linear(units, hidden), nn.ReLU()]
         units = hidden
     layers += [nn.Linear(units, widths.cell * rows * columns), nn.ReLU(), nn.Unflatten(1, (widths.cell, rows, columns))]
-    channels = widths.cell
-    for out in widths.convs:
-        layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU()]
+    channels, factor = widths.cell, widths.factor
+    for out, kind in widths.steps:
+        layers += [_convolution(channels, out, kind), nn.ReLU()]
         channels = out
-    layers += [nn.Conv2d(channels, shape.n_views * FACTOR**2, 3, padding=1), nn.PixelShuffle(FACTOR)]
-    if (rows * FACTOR, columns * FACTOR) != (shape.height, shape.width):
+        rows, columns = (rows * 2, columns * 2) if kind == TWICE else (rows, columns)
+    layers += [_convolution(channels, shape.n_views * factor**2, widths.head), nn.PixelShuffle(factor)]
+    if (rows * factor, columns * factor) != (shape.height, shape.width):
         layers.append(Crop(shape.height, shape.width))
     return layers
 
@@ -184,8 +207,12 @@ def widths_of(size: str) -> Widths | None:
     found = _VARIANT.fullmatch(size)
     if found is None:
         return WIDTHS.get(size)
-    hidden, cell, convs = (tuple(int(n) for n in part.split("x") if n != "none") for part in found.groups())
-    return Widths(hidden, cell[0], convs) if all(0 < n <= MAX_UNITS for n in (*hidden, *cell, *convs)) else None
+    hidden, cell, factor, convs, head = found.groups()
+    steps = [] if convs == "none" else re.findall(r"(\d+)([pt]?)", convs)
+    widths = Widths(tuple(map(int, hidden.split("x"))), int(cell), tuple(int(n) for n, _ in steps),
+                    kinds=tuple(kind for _, kind in steps), factor=int(factor or FACTOR), head=head or "")
+    sizes = (*widths.hidden, widths.cell, *widths.convs)
+    return widths if all(0 < n <= MAX_UNITS for n in sizes) and 0 < widths.factor <= MAX_FACTOR else None
 
 
 def is_variant(size: str) -> bool:

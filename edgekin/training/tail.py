@@ -180,7 +180,9 @@ def _plain_parts(decoder: Decoder) -> Parts | None:
     after = [layer for layer in layers[at + 1 :] if not isinstance(layer, Crop)]
     convs = [layer for layer in after[:-1:2] if isinstance(layer, nn.Conv2d)]
     between, shuffle = after[1:-1:2], after[-1]
-    if not isinstance(shuffle, nn.PixelShuffle) or not convs or len(convs) + len(between) + 1 != len(after):
+    if not isinstance(shuffle, nn.PixelShuffle) or shuffle.upscale_factor != FACTOR or not convs:
+        return None
+    if len(convs) + len(between) + 1 != len(after):
         return None
     if len(convs) != len(between) + 1 or not all(isinstance(layer, nn.ReLU) for layer in between):
         return None

@@ -51,7 +51,7 @@ class Teacher:
     """A trained body model that draws poses for a decoder.
 
     Args:
-        model: the body model; it is not trained further.
+        model: the body model, or it as plain numbers; it is not trained further.
         poses: where they lie.
         seed: of the poses.
         tells_depth: whether it has learned depth; silhouettes alone leave it open.
@@ -60,9 +60,10 @@ class Teacher:
         ConfigError: it is no body model.
     """
 
-    def __init__(self, model: SelfModel, poses: Poses, seed: int, tells_depth: bool = False) -> None:
-        graph = model.graph()
+    def __init__(self, model: SelfModel | BodyGraph, poses: Poses, seed: int, tells_depth: bool = False) -> None:
+        graph = model.graph() if isinstance(model, SelfModel) else model
         if not isinstance(graph, BodyGraph):
+            assert isinstance(model, SelfModel)
             raise ConfigError(f"model {model.name} cannot teach: it does not know the body", "Use a run of k3dgs")
         self.poses, self.seed, self.tells_depth = poses, seed, tells_depth
         self._body = graph.open()

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "quantization": BASE | {"robot", "sim", "models", "training"},
     "report": {"errors", "output"},
     "comparison": BASE | {"robot", "sim", "models", "training", "compile", "runtime", "report", "pieces", "workers"},
-    "evolution": BASE | {"robot", "sim", "models", "training", "quantization", "compile"},
+    "evolution": BASE | {"robot", "sim", "models", "training", "quantization", "compile", "report"},
     "verification": BASE | {"robot", "runtime", "detection", "bundle", "opening", "sim", "report", "pieces", "workers"},
     "compile": BASE | {"robot", "sim", "models", "training", "quantization", "runtime", "detection", "bundle", "plans",
                        "opening"},
