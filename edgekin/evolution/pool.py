@@ -43,13 +43,13 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        if self._executor is not None:
-            if kind is not None and self._client is None:
+        if self._client is not None:
+            self._client.close()
+        elif self._executor is not None:
+            if kind is not None:
                 for process in multiprocessing.active_children():
                     process.terminate()
             self._executor.shutdown(wait=kind is None, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
 
     def _open(self) -> Executor | None:
         if self._client is not None:
