@@ -39,7 +39,7 @@ from edgekin.sim.collect import uniform_dataset
 
 DATA = Path(__file__).resolve().parents[1] / "edgekin" / "data" / "mcu_costs.json"
 #: Pictures of several sizes: else what a pixel costs could not be told from what a layer does.
-SIDES, SEED = (24, 40, 64), 0
+SIDES, SEED = (24, 40, 64, 100), 0
 
 
 def problem(side: int) -> Problem:
@@ -55,11 +55,11 @@ def problem(side: int) -> Problem:
 
 
 def decoders(posed: list[Problem], n: int) -> list[tuple[QuantGraph, Problem]]:
-    """Return n random decoders in integers, of pictures of all sizes in turn."""
+    """Return n random decoders and seeds in integers, of pictures of all sizes in turn."""
     rng, innovations, out = np.random.default_rng(SEED), Innovations(), []
     for i in range(n):
         way = Decoders(posed[i % len(posed)])
-        genome = way.space.random(rng, innovations)
+        genome = (way.space.minimal if i % 3 == 0 else way.space.random)(rng, innovations)
         out.append((way.quantized(way.model(genome, way.first(Task(way.problem, genome, 0, i))))[0], way.problem))
     return out
 
@@ -100,8 +100,8 @@ def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("core", nargs="+", choices=list(CORES))
-    parser.add_argument("--models", type=int, default=30)
-    parser.add_argument("--bodies", type=int, default=6)
+    parser.add_argument("--models", type=int, default=72)
+    parser.add_argument("--bodies", type=int, default=8)
     args = parser.parse_args()
     posed = [problem(side) for side in SIDES]
     graphs, files = decoders(posed, args.models), bodies(posed, args.bodies)

@@ -124,7 +124,8 @@ def _show(result: Result) -> None:
     rows = [("evolved", best.outcome, result.best.costs, best.steps)]
     rows += [(name, c.outcome, c.outcome.costs, c.steps) for name, c in result.controls.items() if c.outcome]
     for name, outcome, costs, steps in rows:
-        table.add_row(name, f"{outcome.psnr_db:.2f}", f"{outcome.iou:.4f}", f"{costs.flash_bytes:,.0f}",
+        over = "" if costs.excess(budgets) == 0 else ", beyond the budgets"
+        table.add_row(name + over, f"{outcome.psnr_db:.2f}", f"{outcome.iou:.4f}", f"{costs.flash_bytes:,.0f}",
                       f"{costs.ram_bytes:,.0f}", f"{costs.instructions:,.0f}", f"{steps:,}",
                       style="bold" if name == "evolved" else "")
     console.print(table)
