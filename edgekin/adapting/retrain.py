@@ -12,8 +12,9 @@ from edgekin.adapting.plan import AdaptPlan
 from edgekin.adapting.scene import Scene
 from edgekin.bundle import load_bundle
 from edgekin.errors import ConfigError
-from edgekin.sim.episode import Frames as Stretch
-from edgekin.training.rebody import Frames, Rebodied, rebody
+from edgekin.sim.dataset import Dataset
+from edgekin.sim.episode import Frames
+from edgekin.training.rebody import Rebodied, rebody
 from edgekin.training.run import load_run
 
 #: Frames of the changed arm, of the time that is watched after the alarm; share of healthy samples that is replayed.
@@ -42,15 +43,16 @@ def retrain(folder: Path, plan: AdaptPlan, report: Report = lambda stage, done, 
     run = load_run(folder.resolve().parent)
     scene = Scene(load_bundle(folder), plan)
     recent = scene.recent(RECENT)
-    tests = _frames(scene.damaged), _frames(scene.healthy)
+    width = scene.robot.cameras[0].width
+
+    def dataset(frames: Frames) -> Dataset:
+        return Dataset(np.asarray(frames.joint_pos), frames.masks, width)
+
+    tests = dataset(scene.damaged), dataset(scene.healthy)
     out = {}
     for name, replay in (("new body", 0.0), ("fine-tuned with replay", REPLAY)):
         def told(done: int, total: int, name: str = name) -> None:
             report(name, done, total)
 
-        out[name] = rebody(run, _frames(recent), replay, tests, plan.seed, told)
+        out[name] = rebody(run, dataset(recent), replay, tests, plan.seed, told)
     return out
-
-
-def _frames(stretch: Stretch) -> Frames:
-    return Frames(np.asarray(stretch.joint_pos), stretch.masks)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekin.adapting.plan import AdaptPlan
 from edgekin.adapting.result import Adapted, Quality
-from edgekin.adapting.scene import EPSILON, HEALTHY_S, Scene, pictures_of, psnr_db
+from edgekin.adapting.scene import HEALTHY_S, Scene, pictures_of, psnr_db
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.detection.adaptation import ADAPTED, GIVEN_BACK, TRY_FRAMES, Adaptation, Adapter
 from edgekin.detection.patch import Patcher, probability
@@ -23,6 +23,7 @@ from edgekin.robot.spec import Float
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
 from edgekin.sim.dataset import check_fits, load_dataset
+from edgekin.training import metrics
 
 #: Of a recording, the last share that nothing is fitted to and that bodies are scored on.
 TEST_SHARE = 0.25
@@ -140,12 +141,10 @@ def _patched(scene: Scene, engine: Engine, plan: AdaptPlan, frames: Pictures) ->
         seconds.append(time.thread_time() - began)
         if state in (ADAPTED, GIVEN_BACK):
             break
-    values, width = [], scene.robot.cameras[0].width
-    for q, packed in zip(scene.damaged.joint_pos, scene.damaged.masks, strict=True):
-        error = patcher.patch.predict(q)[1] - np.unpackbits(packed, axis=-1, count=width)
-        values.append(-10 * np.log10(np.square(error).mean() + EPSILON))
-    return _Patched(patcher.state, Quality(float(np.mean(values))), 1e3 * float(np.median(seconds)),
-                    patcher.patch.predict(scene.damaged.joint_pos[0])[1])
+    patched = np.stack([patcher.patch.predict(q)[1] for q in scene.damaged.joint_pos])
+    masks = np.unpackbits(scene.damaged.masks, axis=-1, count=scene.robot.cameras[0].width).astype(bool)
+    return _Patched(patcher.state, Quality(float(metrics.psnr_db(patched, masks).mean())),
+                    1e3 * float(np.median(seconds)), patched[0])
 
 
 def _shown(packed: NDArray[np.uint8], *predictions: Float) -> tuple[Float, ...]:

@@ -22,6 +22,7 @@ from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.episode import NEED_TIME, Episode, Frames, Noise, seed_of
 from edgekin.sim.faults import JointFaults
 from edgekin.sim.reach import Tip, tip, tip_error_m, tip_of
+from edgekin.training.metrics import EPSILON
 
 #: Seconds of the healthy arm before the damage, in which nothing may be adapted.
 HEALTHY_S = 2.0
@@ -29,8 +30,6 @@ HEALTHY_S = 2.0
 ALARM_S = 20.0
 #: Poses over the joints' full range that bodies are scored on, and targets that a controller reaches for.
 POSES, TARGETS = 200, 100
-#: Keeps a perfect picture finite, as edgekin.training.metrics.
-EPSILON = 1e-8
 #: From what an encoder reads to where the joint is: its error changes slowly with the angle.
 ENCODER_STEPS = 20
 

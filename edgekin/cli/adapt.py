@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--png", "png_path", type=click.Path(path_type=Path), metavar="PATH",
               help="Draw the arm, what the model predicts of it, and what the adapted body does.")
 def command(bundle: Path | None, damages: tuple[str, ...], out: Path | None, rollback: bool, force: bool,
-            retraining: bool,            json_path: Path | None, png_path: Path | None, **options: Any) -> None:
+            retraining: bool, json_path: Path | None, png_path: Path | None, **options: Any) -> None:
     """Let the body of a BUNDLE (by default the latest) adapt to an arm that has changed.
 
     After the inspector's alarm, what changed is fitted to a few pictures, tried on fresh ones, and kept or given back.

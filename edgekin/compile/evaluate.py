@@ -20,7 +20,8 @@ from edgekin.training.metrics import Score, score
 from edgekin.training.run import RUN, TEST, Run, latest_run, load_run
 
 if TYPE_CHECKING:
-    from edgekin.runtime.engine import Engine
+    from edgekin.quantization.calibrate import sigmoid
+from edgekin.runtime.engine import Engine
 
 SCHEMA = "edgekin.evaluate/1"
 
@@ -97,7 +98,7 @@ def _bundle(folder: Path, data: Path | None) -> Evaluation:
     finally:
         engine.close()
     return Evaluation(folder, "bundle", bundle.precision, engine.info.isa, where, len(samples),
-                      score(_sigmoid(logits), samples.masks),
+                      score(sigmoid(logits), samples.masks),
                       floors(from_own_camera(bundle.robot, run.train), samples) if run is not None else {})
 
 
@@ -117,7 +118,3 @@ def _open(bundle: Bundle) -> Engine:
 def _logits(engine: Engine, joint_pos: NDArray[np.float32]) -> NDArray[np.float32]:
     engine.run(joint_pos)
     return engine.logits()
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))), dtype=np.float32)

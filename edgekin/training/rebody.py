@@ -8,27 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekin.errors import DataError, MissingExtra
-from edgekin.training.metrics import psnr_db
+from edgekin.sim.dataset import Dataset
 from edgekin.training.run import Run
 
 if TYPE_CHECKING:
-    from edgekin.models.k3dgs import Ellipsoids
+    from edgekin.models.self_model import SelfModel
 
 #: Steps of Adam, samples of each, and the rate that the first ones have; it falls to zero as half a cosine.
 STEPS, BATCH, RATE = 6000, 16, 2e-3
 #: What is learned besides the ellipsoids: a change may move joints and cameras, too.
 LEARNED = ("camera", "chain")
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Joint angles and pictures."""
-
-    joint_pos: NDArray[np.float64]  # (N, J) rad
-    packed: NDArray[np.uint8]  # (N, V, H, row_bytes), numpy.packbits along x
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class Rebodied:
     seconds: float
 
 
-def rebody(run: Run, frames: Frames, replay: float, tests: tuple[Frames, Frames], seed: int = 0,
+def rebody(run: Run, frames: Dataset, replay: float, tests: tuple[Dataset, Dataset], seed: int = 0,
            report: Callable[[int, int], None] = lambda done, total: None) -> Rebodied:
     """Fit a copy of a run's body model, joints and cameras included, to the frames of a changed arm.
 
@@ -61,14 +52,17 @@ def rebody(run: Run, frames: Frames, replay: float, tests: tuple[Frames, Frames]
         import torch
     except ImportError:
         raise MissingExtra("torch", "train") from None
-    from edgekin.models.registry import Batch
+    from edgekin.models.registry import Batch, OwnTraining
+    from edgekin.training.train import score_model
 
-    body, rng, began = _copy(run), np.random.default_rng(seed), time.monotonic()
+    model, rng, began = _copy(run), np.random.default_rng(seed), time.monotonic()
+    body = model.module
+    assert isinstance(body, OwnTraining)
     groups = [{**group, "lr": RATE * group["scale"]} for group in body.parameter_groups()]
     optimiser = torch.optim.Adam(groups)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     healthy = round(replay * BATCH)
-    old = Frames(run.train.joint_pos, run.train.packed) if healthy else frames
+    old = run.train if healthy else frames
     for step in range(STEPS):
         new_rows = rng.integers(len(frames.joint_pos), size=BATCH - healthy)
         old_rows = rng.integers(len(old.joint_pos), size=healthy)
@@ -80,27 +74,19 @@ def rebody(run: Run, frames: Frames, replay: float, tests: tuple[Frames, Frames]
         optimiser.step()
         decay.step()
         report(step + 1, STEPS)
-    damaged, before = (_psnr_db(body, test) for test in tests)
+    damaged, before = (score_model(model, test)["psnr_db"] for test in tests)
     return Rebodied(damaged, before, len(frames.joint_pos), time.monotonic() - began)
 
 
-def _copy(run: Run) -> Ellipsoids:
+def _copy(run: Run) -> SelfModel:
     """The run's body model with joints and cameras free."""
     from edgekin.models.k3dgs import Ellipsoids
+    from edgekin.models.self_model import SelfModel
 
     model = run.body_model
     if model is None or not isinstance(model.module, Ellipsoids):
         raise DataError(f"run {run.path} has no body model", "Train without --no-body-model")
-    old = model.module
-    body = Ellipsoids(run.robot, old.links.tolist(), tuple({*LEARNED, *old.learn}), old.isotropic)
+    old, learn = model.module, tuple({*LEARNED, *model.module.learn})
+    body = Ellipsoids(run.robot, old.links.tolist(), learn, old.isotropic)
     body.load_state_dict(old.state_dict())
-    return body
-
-
-def _psnr_db(body: Ellipsoids, test: Frames) -> float:
-    import torch
-
-    with torch.no_grad():
-        logits = body(torch.from_numpy(test.joint_pos.astype(np.float32))).numpy()
-    mask = np.unpackbits(test.packed, axis=-1, count=logits.shape[-1]).astype(bool)
-    return float(psnr_db(1 / (1 + np.exp(-np.clip(logits, -60, 60))), mask).mean())
+    return SelfModel(model.name, model.size, model.shape, body, learn)
