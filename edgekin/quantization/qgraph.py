@@ -208,16 +208,16 @@ def requantize(acc: NDArray[np.int64], multiplier: NDArray[np.int32], shift: int
     return np.asarray(np.clip(y, 0 if relu else -QMAX, QMAX), dtype=np.int8)
 
 
-def _integer_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """The two inputs of every output of one axis, and the second one's weight in 1/256."""
+def integer_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+    """Return the two inputs of every output of one axis, and the second one's weight in 1/256."""
     first, second, fraction = resize_taps(size_in, size_out)
     weight: NDArray[np.int32] = np.rint(fraction * RESIZE_ONE).astype(np.int32)
     return first, second, weight
 
 
 def _resize(x: I8, height: int, width: int) -> I8:
-    y0, y1, wy = _integer_taps(x.shape[2], height)
-    x0, x1, wx = _integer_taps(x.shape[3], width)
+    y0, y1, wy = integer_taps(x.shape[2], height)
+    x0, x1, wx = integer_taps(x.shape[3], width)
     v = x.astype(np.int32)
     rows = v[..., x0] * (RESIZE_ONE - wx) + v[..., x1] * wx
     y: Array = rows[:, :, y0] * (RESIZE_ONE - wy)[:, None] + rows[:, :, y1] * wy[:, None]
@@ -229,8 +229,8 @@ def _upconv(resize: QuantLayer, layer: QuantLayer, x: I8) -> I8:
     assert layer.weight is not None and layer.bias is not None and layer.multiplier is not None  # noqa: PT018
     height, width = resize.attrs["height"], resize.attrs["width"]
     shift = upconv_shift(layer.weight)
-    y0, y1, fy = _fine_taps(x.shape[2], height)
-    x0, x1, fx = _fine_taps(x.shape[3], width)
+    y0, y1, fy = fine_taps(x.shape[2], height)
+    x0, x1, fx = fine_taps(x.shape[3], width)
     acc = np.zeros((len(x), len(layer.bias), height, width), dtype=np.int64)
     for ky in range(3):
         rows = np.zeros((*acc.shape[:2], x.shape[2], width), dtype=np.int64)
@@ -245,7 +245,7 @@ def _upconv(resize: QuantLayer, layer: QuantLayer, x: I8) -> I8:
         acc[:, :, to] += tall[:, :, of]
     bias = (layer.bias.astype(np.int64) + (1 << shift >> 1)) >> shift
     total = np.clip(acc + np.clip(bias, -(2**15 - 1), 2**15 - 1)[:, None, None], -(2**15), 2**15 - 1)
-    y = _scaled(total, _fine_multiplier(layer, shift)[:, None, None])
+    y = _scaled(total, fine_multiplier(layer, shift)[:, None, None])
     return np.asarray(np.clip(y, 0 if layer.attrs.get("relu") else -QMAX, QMAX), dtype=np.int8)
 
 
@@ -255,15 +255,15 @@ def _scaled(x: Array, y: Array) -> Array:
     return scaled
 
 
-def _fine_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The two inputs of every output of one axis, and the second one's weight in 1/2^15."""
+def fine_taps(size_in: int, size_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the two inputs of every output of one axis, and the second one's weight in 1/2^15."""
     first, second, fraction = resize_taps(size_in, size_out)
     fine = np.floor(fraction.astype(np.float32) * np.float32(2**15) + np.float32(0.5)).astype(np.int64)
     return first, second, np.minimum(fine, 2**15 - 1)
 
 
-def _fine_multiplier(layer: QuantLayer, shift: int) -> NDArray[np.int64]:
-    """The multipliers in 1/2^15 of sums that were shifted already."""
+def fine_multiplier(layer: QuantLayer, shift: int) -> NDArray[np.int64]:
+    """Return the multipliers in 1/2^15 of sums that were shifted already."""
     assert layer.multiplier is not None
     right, multiplier = layer.shift - 15 - shift, layer.multiplier.astype(np.int64)
     fine: NDArray[np.int64] = (multiplier + (1 << right >> 1)) >> right if right > 0 else multiplier << -right

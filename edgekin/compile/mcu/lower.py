@@ -219,7 +219,7 @@ class _Lowering:
                      "{output})", ("resize.h",))
 
     def places(self, at: _At, axis: int) -> str:
-        first, _, second = qgraph._integer_taps(at.size_in[axis], at.size_out[axis])
+        first, _, second = qgraph.integer_taps(at.size_in[axis], at.size_out[axis])
         name = f"{at.layer.name}_{'rows' if axis == 1 else 'columns'}"
         return self.table(name, "ek_place", np.stack([first, second], axis=1).astype(np.uint16))
 
@@ -234,11 +234,11 @@ class _Lowering:
         names = (self.table(f"{name}_weights", "int8_t", packed(stamps, self.layout, plain=True).ravel()), "0", "0")
         places = []
         for axis, (size_in, size) in enumerate(((height, to_height), (width, to_width))):
-            first, _, second = qgraph._fine_taps(size_in, size)
+            first, _, second = qgraph.fine_taps(size_in, size)
             places.append(self.table(f"{name}_{('rows', 'columns')[axis]}", "ek_fine_place",
                                      np.stack([first, second], axis=1).astype(np.uint16)))
         sums = [self.table(f"{name}_bias", "int16_t", bias.astype(np.int16)),
-                self.table(f"{name}_multiplier", "int16_t", qgraph._fine_multiplier(layer, shift).astype(np.int16))]
+                self.table(f"{name}_multiplier", "int16_t", qgraph.fine_multiplier(layer, shift).astype(np.int16))]
         self.struct(name, "ek_enlargement",
                     f"{{{self.weights(layer, names, len(stamps), length)}}}, {', '.join(places)}, {', '.join(sums)}, "
                     f"{height}, {width}, {channels}, {to_height}, {to_width}, {outputs}, {shift}")
