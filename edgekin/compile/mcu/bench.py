@@ -110,19 +110,16 @@ def bench_mcu(bundle: Bundle, options: McuOptions) -> McuResult:
     core, model = core_of(options.core), open_model(bundle.read(WEIGHTS))
     seen = uniform_dataset(bundle.robot, options.poses, options.seed)
     units, packed = to_units(seen.joint_pos), seen.packed
-    predicted = model.predict(units)
-    with tempfile.TemporaryDirectory(prefix="edgekin-mcu-") as folder:
-        ran, sizes = _emulated(model, core, Path(folder), units, packed)
-    answers = ran.answers[0]
-    wrong = int((answers.logits.reshape(predicted.shape) != predicted).sum())
-    wrong += int((scores(answers.scores) != model.score(units, packed)).sum())
+    ran = emulated(model, core, units, packed)
+    answers = ran.answers
     tick = answers.predict + answers.score
     worst = int(tick.argmax())
-    probability = sigmoid(model.logits(predicted))
-    return McuResult(str(bundle.path), core, options.poses, int(tick[worst]), int(answers.predict[worst]),
-                     int(answers.score[worst]), ran.exact, sizes.flash_bytes, sizes.ram_bytes, ran.stack_bytes, wrong,
-                     predicted.size + 5 * len(units), float(psnr_db(probability, seen.masks).mean()),
-                     float(iou(probability, seen.masks).mean()), options.seed)
+    probability = sigmoid(model.logits(ran.predicted))
+    return McuResult(
+        str(bundle.path), core, options.poses, int(tick[worst]), int(answers.predict[worst]), int(answers.score[worst]),
+        ran.exact, ran.sizes.flash_bytes, ran.sizes.ram_bytes, ran.stack_bytes, ran.mismatches,
+        ran.predicted.size + 5 * len(units), float(psnr_db(probability, seen.masks).mean()),
+        float(iou(probability, seen.masks).mean()), options.seed)
 
 
 def scores(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -131,12 +128,41 @@ def scores(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.concatenate([sums, counts.astype(np.uint64)], axis=1)
 
 
-def _emulated(model: Model, core: Core, folder: Path, units: NDArray[np.int32],
-              packed: NDArray[np.uint8]) -> tuple[emulate.Emulation, build.Sizes]:
+@dataclass(frozen=True)
+class Emulated:
+    """What an emulated board made of a model, beside what the reference in numpy does."""
+
+    answers: emulate.Answers
+    predicted: NDArray[np.int8]  # (N, V, H, W) the reference's integer logits
+    mismatches: int  # bytes of logits and numbers of scores that are not the reference's
+    sizes: build.Sizes
+    stack_bytes: int
+    exact: bool  # instructions are
+
+
+def emulated(model: Model, core: Core, units: NDArray[np.int32], packed: NDArray[np.uint8]) -> Emulated:
+    """Export, build and run a model on its core's emulated board.
+
+    Args:
+        model: of a weight file.
+        core: for which.
+        units: (N, J) joint angles in 2^-28 of a turn.
+        packed: (N, V, H, ceil(W / 8)) masks that are scored.
+
+    Raises:
+        ConfigError: the kernels do not take the model, or a tool is missing.
+        RuntimeFault: compiler or emulator fail.
+    """
     exported = model.export(core)
     text, subjects = of_model(exported)
-    build.write(folder, exported.files | {"subjects.c": text})
-    (folder / "in.bin").write_bytes(emulate.inputs([units], [packed]))
-    sizes = build.sizes(core, build.build(core, folder, [SOURCE], "app.c", "app.elf"))
-    image = build.build(core, folder, [SOURCE, "subjects.c"], "bench.c", "bench.elf")
-    return emulate.run(core, image, subjects, len(units), emulate.plugin(folder)), sizes
+    with tempfile.TemporaryDirectory(prefix="edgekin-mcu-") as name:
+        folder = Path(name)
+        build.write(folder, exported.files | {"subjects.c": text})
+        (folder / "in.bin").write_bytes(emulate.inputs([units], [packed]))
+        sizes = build.sizes(core, build.build(core, folder, [SOURCE], "app.c", "app.elf"))
+        image = build.build(core, folder, [SOURCE, "subjects.c"], "bench.c", "bench.elf")
+        ran = emulate.run(core, image, subjects, len(units), emulate.plugin(folder))
+    answers, predicted = ran.answers[0], model.predict(units)
+    wrong = int((answers.logits.reshape(predicted.shape) != predicted).sum())
+    wrong += int((scores(answers.scores) != model.score(units, packed)).sum())
+    return Emulated(answers, predicted, wrong, sizes, ran.stack_bytes, ran.exact)
