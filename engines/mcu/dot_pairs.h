@@ -5,8 +5,9 @@
  * themselves, for inputs in 16 bits and for rows that the proof fails on.
  */
 typedef int16_t ek_in;
-#define EK_CHUNK 2
 #define ek_dot_plain ek_dot_fine /* of weights that are not packed */
+#define EK_CHUNK 2
+#define EK_ADD_CHUNK EK_PACKED(0)
 
 #if defined(EK_DSP)
 #include <arm_acle.h>
@@ -75,19 +76,6 @@ EK_INLINE const int8_t *ek_dot_fine(int32_t *sum, const int16_t *x, const int8_t
   sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
   return w;
 }
-
-/* The same of n chunks of the input, packed. */
-EK_INLINE const int8_t *ek_dot_sparse(int32_t *sum, const ek_in *input, const int8_t *w, const uint16_t *at, int n) {
-  int32_t a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
-  for (const uint16_t *end = at + n; at != end; at++, w += 8) {
-    const ek_in *x = input + *at;
-    EK_PACKED(0)
-  }
-  sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
-  return w;
-}
-#undef EK_PACKED
-#undef EK_FINE
 
 /* Sums of packed rows become those of each. */
 EK_INLINE void ek_settle(int32_t *sum) {

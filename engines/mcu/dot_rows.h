@@ -1,8 +1,9 @@
 /* dot_rows.h - layout "rows", for cores without vectors: of a block the weights of an input stand together, row by row.
  */
 typedef int8_t ek_in;
-#define EK_CHUNK 2          /* inputs of a sparse block */
 #define ek_dot_plain ek_dot /* of weights that are not packed */
+#define EK_CHUNK 2          /* inputs of a sparse block; adds them to a0 to a3: */
+#define EK_ADD_CHUNK EK_STEP(0) EK_STEP(1)
 
 #define EK_STEP(i)                                                                                                     \
   {                                                                                                                    \
@@ -29,18 +30,6 @@ EK_INLINE const int8_t *ek_dot_fine(int32_t *sum, const int16_t *x, const int8_t
   sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
   return w;
 }
-
-/* The same of n chunks of the input. */
-EK_INLINE const int8_t *ek_dot_sparse(int32_t *sum, const ek_in *input, const int8_t *w, const uint16_t *at, int n) {
-  int32_t a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
-  for (const uint16_t *end = at + n; at != end; at++, w += 8) {
-    const ek_in *x = input + *at;
-    EK_STEP(0) EK_STEP(1)
-  }
-  sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
-  return w;
-}
-#undef EK_STEP
 
 EK_INLINE void ek_settle(int32_t *sum) {
   (void)sum;

@@ -1,8 +1,13 @@
 /* dot_wide.h - layout "wide", for MVE: sixteen inputs (eight in 16 bits) of a row, then of the next; rows are padded.
  */
 typedef int8_t ek_in;
-#define EK_CHUNK 16
 #define ek_dot_plain ek_dot /* of weights that are not packed */
+#define EK_CHUNK 16
+#define EK_ADD_CHUNK                                                                                                   \
+  {                                                                                                                    \
+    EK_LOAD;                                                                                                           \
+    a0 = EK_ROW(a0, 0), a1 = EK_ROW(a1, 1), a2 = EK_ROW(a2, 2), a3 = EK_ROW(a3, 3);                                    \
+  }
 
 #if defined(EK_MVE)
 #define EK_ROW(a, r) vmladavaq_s8(a, v, vldrbq_s8(w + 16 * (r)))
@@ -30,10 +35,8 @@ EK_INLINE int32_t ek_row_fine(int32_t a, const int16_t *x, const int8_t *w) {
 /* Adds to four sums n inputs, a multiple of sixteen; returns the weights that follow. */
 EK_INLINE const int8_t *ek_dot(int32_t *sum, const ek_in *x, const int8_t *w, int n) {
   int32_t a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
-  for (int i = n / 16; i > 0; i--, x += 16, w += 64) {
-    EK_LOAD;
-    a0 = EK_ROW(a0, 0), a1 = EK_ROW(a1, 1), a2 = EK_ROW(a2, 2), a3 = EK_ROW(a3, 3);
-  }
+  for (int i = n / 16; i > 0; i--, x += 16, w += 64)
+    EK_ADD_CHUNK
   sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
   return w;
 }
@@ -44,18 +47,6 @@ EK_INLINE const int8_t *ek_dot_fine(int32_t *sum, const int16_t *x, const int8_t
   for (int i = n / 8; i > 0; i--, x += 8, w += 32) {
     EK_LOAD_FINE;
     a0 = EK_ROW_FINE(a0, 0), a1 = EK_ROW_FINE(a1, 1), a2 = EK_ROW_FINE(a2, 2), a3 = EK_ROW_FINE(a3, 3);
-  }
-  sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
-  return w;
-}
-
-/* The same of n chunks of the input. */
-EK_INLINE const int8_t *ek_dot_sparse(int32_t *sum, const ek_in *input, const int8_t *w, const uint16_t *at, int n) {
-  int32_t a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
-  for (const uint16_t *end = at + n; at != end; at++, w += 64) {
-    const ek_in *x = input + *at;
-    EK_LOAD;
-    a0 = EK_ROW(a0, 0), a1 = EK_ROW(a1, 1), a2 = EK_ROW(a2, 2), a3 = EK_ROW(a3, 3);
   }
   sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
   return w;

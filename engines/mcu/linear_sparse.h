@@ -1,5 +1,16 @@
 /* linear_sparse.h - a fully connected layer of which only blocks of weights that are not zero are kept. */
 
+/* Adds to four sums n chunks of the input, those that `at` names; returns the weights that follow. */
+EK_INLINE const int8_t *ek_dot_sparse(int32_t *sum, const ek_in *input, const int8_t *w, const uint16_t *at, int n) {
+  int32_t a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
+  for (const uint16_t *end = at + n; at != end; at++, w += 4 * EK_CHUNK) {
+    const ek_in *x = input + *at;
+    EK_ADD_CHUNK
+  }
+  sum[0] = a0, sum[1] = a1, sum[2] = a2, sum[3] = a3;
+  return w;
+}
+
 static void ek_linear_sparse(const ek_weights *l, const int8_t *in, int8_t *out, ek_in *scratch) {
   const ek_in *x = ek_widened(in, l->length, scratch);
   const int8_t *w = l->weights;
