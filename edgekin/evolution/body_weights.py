@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekin.compile.mcu.body_file import rotation
 from edgekin.evolution.body_space import BodySpace
 from edgekin.evolution.genome import Genome
+from edgekin.robot.transforms import quaternion
 
 F32 = NDArray[np.float32]
 Tensors = dict[str, F32]
@@ -48,11 +50,13 @@ def inherited(parent: Genome, tensors: Mapping[str, F32], child: Genome, rng: np
 
 def fresh(n: int, rng: np.random.Generator, length_m: float) -> F32:
     """Return ellipsoids (n, 12) about a part's origin."""
+    from edgekin.models.k3dgs import OPACITY, RADIUS, SCATTER, SHARPNESS
+
     rows = np.zeros((n, WIDTH), dtype=np.float32)
-    rows[:, COLUMNS["centre"]] = 0.3 * length_m * rng.standard_normal((n, 3))
-    rows[:, COLUMNS["log_radius"]] = np.log(0.15 * length_m)
+    rows[:, COLUMNS["centre"]] = SCATTER * length_m * rng.standard_normal((n, 3))
+    rows[:, COLUMNS["log_radius"]] = np.log(RADIUS * length_m)
     rows[:, COLUMNS["rotation"]] = rng.standard_normal((n, 4))
-    rows[:, COLUMNS["sharpness"]], rows[:, COLUMNS["opacity"]] = 1.0, 2.0
+    rows[:, COLUMNS["sharpness"]], rows[:, COLUMNS["opacity"]] = SHARPNESS, OPACITY
     return rows
 
 
@@ -67,7 +71,7 @@ def parted(rows: F32) -> F32:
     of = int(importance(rows).argmax())
     radii = rows[of, COLUMNS["log_radius"]]
     longest = int(radii.argmax())
-    shift = _rotation(rows[of, COLUMNS["rotation"]])[:, longest] * np.exp(radii[longest]) * 0.5
+    shift = rotation(rows[of, COLUMNS["rotation"]].astype(np.float64))[:, longest] * np.exp(radii[longest]) * 0.5
     two = np.repeat(rows[of : of + 1], 2, axis=0)
     two[:, COLUMNS["centre"]] += np.stack([shift, -shift])
     two[:, 3 + longest] -= np.log(PARTED)
@@ -84,31 +88,16 @@ def merged(rows: F32) -> F32:
     mean = share @ centre[pair]
     spread = np.zeros((3, 3))
     for i, s in zip(pair, share, strict=True):
-        axes = _rotation(rows[i, COLUMNS["rotation"]]) * np.exp(rows[i, COLUMNS["log_radius"]])
+        axes = rotation(rows[i, COLUMNS["rotation"]].astype(np.float64)) * np.exp(rows[i, COLUMNS["log_radius"]])
         off = centre[i] - mean
         # A ball's points are spread by a fifth of its squared radius: so far apart do centres count.
         spread += s * (axes @ axes.T + 5 * np.outer(off, off))
     values, axes = np.linalg.eigh(spread)
     one = (share @ rows[pair].astype(np.float64)).astype(np.float32)
     one[COLUMNS["centre"]], one[COLUMNS["log_radius"]] = mean, 0.5 * np.log(values)
-    one[COLUMNS["rotation"]] = _quaternion(axes if np.linalg.det(axes) > 0 else -axes)
+    x, y, z, w = quaternion(axes if np.linalg.det(axes) > 0 else -axes)
+    one[COLUMNS["rotation"]] = w, x, y, z
     return np.concatenate([np.delete(rows, pair, axis=0), one[None]])
-
-
-def _rotation(q: F32) -> NDArray[np.float64]:
-    w, x, y, z = (q / np.linalg.norm(q)).astype(np.float64)
-    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                     [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                     [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]])
-
-
-def _quaternion(r: NDArray[np.float64]) -> NDArray[np.float64]:
-    """w x y z of a rotation: the eigenvector of the largest eigenvalue (Bar-Itzhack, 2000)."""
-    k = np.array([[r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
-                  [0, r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
-                  [0, 0, r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
-                  [0, 0, 0, r[2, 2] - r[0, 0] - r[1, 1]]])
-    return np.asarray(np.linalg.eigh(k, UPLO="U")[1][:, -1])
 
 
 def by_part(space: BodySpace, genome: Genome, links: NDArray[np.int64], rows: F32) -> tuple[Genome, Tensors]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from edgekin.compile.mcu.pack import SPARSE_BELOW
 from edgekin.evolution.genome import Gene, Genome, Innovations
 from edgekin.evolution.problem import Costs
 from edgekin.models.registry import PictureShape
@@ -28,8 +29,8 @@ DEEPEST = {"hidden": 4, "conv": 3}
 SMALLEST_SHARE = 0.15
 #: Weights that an input meets in an output's kernel; of a doubling one in all four outputs of a place.
 TAPS = {KINDS[0]: 9, KINDS[1]: 1, KINDS[2]: 16}
-#: Bias and multiplier of a row; above this share of cells a layer is kept dense (edgekin.compile.mcu.pack).
-ROW_BYTES, SPARSE_BELOW = 8, 0.7
+#: Bias and multiplier of a row.
+ROW_BYTES = 8
 #: A width changes by a normal deviate of so many e-folds.
 SPREAD = 0.3
 #: Cells narrower than this many on a side hold no picture.
@@ -68,12 +69,12 @@ class DecoderSpace:
 
     def of_size(self, size: str, innovations: Innovations) -> Genome:
         """Return the genome of a compact size of neurokin's."""
-        from edgekin.models.neurokin import FEW_JOINTS, widths_of
+        from edgekin.models.neurokin import widths_of
 
         widths = widths_of(size)
         assert widths is not None
-        hidden = widths.many if widths.many and self.shape.n_joints > FEW_JOINTS else widths.hidden
-        return self.genome(innovations, hidden, (widths.cell, widths.factor, 1.0), tuple(widths.steps), widths.head)
+        seam = widths.cell, widths.factor, 1.0
+        return self.genome(innovations, widths.units(self.shape.n_joints), seam, tuple(widths.steps), widths.head)
 
     def minimal(self, rng: np.random.Generator, innovations: Innovations) -> Genome:
         """Return a seed: one small layer, a small map, the head."""

@@ -51,6 +51,10 @@ class Widths:
         """Channels and kind of every convolution but the last."""
         return list(zip(self.convs, self.kinds or ("",) * len(self.convs), strict=True))
 
+    def units(self, n_joints: int) -> tuple[int, ...]:
+        """Return the units of the MLP for so many joints."""
+        return self.many if self.many and n_joints > FEW_JOINTS else self.hidden
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of the map that the MLP writes, for pictures of a size."""
         cell = self.factor << sum(kind == TWICE for _, kind in self.steps)
@@ -175,7 +179,7 @@ def _compact(widths: Widths, shape: PictureShape) -> list[nn.Module]:
     rows, columns = widths.grid(shape.height, shape.width)
     layers: list[nn.Module] = [SinCosCamera(shape.n_joints) if shape.n_camera else SinCos()]
     units = 2 * shape.n_joints + shape.n_camera
-    for hidden in widths.many if widths.many and shape.n_joints > FEW_JOINTS else widths.hidden:
+    for hidden in widths.units(shape.n_joints):
         layers += [nn.Linear(units, hidden), nn.ReLU()]
         units = hidden
     layers += [nn.Linear(units, widths.cell * rows * columns), nn.ReLU(), nn.Unflatten(1, (widths.cell, rows, columns))]
