@@ -1,7 +1,5 @@
 """An adapter beside a running loop, on the arm whose model is exact: the loop takes over what was fitted beside it."""
 
-import itertools
-import threading
 import time
 from contextlib import ExitStack
 
@@ -17,6 +15,7 @@ from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.loop import Loop, LoopConfig
 from edgekin.runtime.ring import RingReader, RingWriter
 from tests.exact_arm import HEIGHT, WIDTH, taught
+from tests.realtime.ticking import Ticking
 
 PATIENCE_S, PERIOD_S = 60.0, 0.008
 BENT = 4  # the second joint's own axis
@@ -35,29 +34,18 @@ def config(world):
     return taught(world)
 
 
-class Arm(threading.Thread):
+class Arm(Ticking):
     """Publishes the motion of a world that bends when told."""
 
     def __init__(self, world, writer):
-        super().__init__(daemon=True)
+        super().__init__(PERIOD_S)
         world.restart(3)
-        self.world, self.writer, self.halt, self.bend_rad = world, writer, threading.Event(), 0.0
+        self.world, self.writer, self.bend_rad = world, writer, 0.0
 
-    def run(self):
-        for _ in itertools.count():
-            if self.halt.wait(PERIOD_S):
-                return
-            self.world.deviate({BENT: self.bend_rad})
-            frames = self.world.show(1)
-            self.writer.publish(frames.joint_pos[0], frames.masks[0], commanded=frames.commanded[0])
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.halt.set()
-        self.join()
+    def tick(self, _):
+        self.world.deviate({BENT: self.bend_rad})
+        frames = self.world.show(1)
+        self.writer.publish(frames.joint_pos[0], frames.masks[0], commanded=frames.commanded[0])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from edgekin.runtime.detector import DetectorConfig, NativeDetector
 from edgekin.runtime.loop import Loop, LoopConfig
 from edgekin.runtime.ring import FRAME_DAMAGED, RingReader, RingWriter
 from edgekin.runtime.status import status_code
+from tests.realtime.ticking import Ticking
 
 SHAPE, PACKED = (1, 12, 20), (1, 12, 3)
 EMPTY, FULL = np.zeros(PACKED, np.uint8), np.full(PACKED, 255, np.uint8)
@@ -48,27 +49,16 @@ def ring(tmp_path):
         yield writer, reader
 
 
-class Publisher(threading.Thread):
+class Publisher(Ticking):
     """Publishes what `frame(i)` gives (joints, mask, flags) every millisecond until stopped."""
 
     def __init__(self, writer, frame):
-        super().__init__(daemon=True)
-        self.writer, self.frame, self.halt = writer, frame, threading.Event()
+        super().__init__(0.001)
+        self.writer, self.frame = writer, frame
 
-    def run(self):
-        i = 0
-        while not self.halt.wait(0.001):
-            joints, mask, flags = self.frame(i)
-            self.writer.publish(joints, mask, flags=flags)
-            i += 1
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.halt.set()
-        self.join()
+    def tick(self, i):
+        joints, mask, flags = self.frame(i)
+        self.writer.publish(joints, mask, flags=flags)
 
 
 @pytest.mark.parametrize("spin_us", [0.0, 250.0])
