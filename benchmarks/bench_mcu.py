@@ -1,6 +1,6 @@
 """Instructions of single layers on emulated microcontrollers, beside those of CMSIS-NN on the same layers.
 
-    python benchmarks/bench_mcu.py --json benchmarks/results/mcu-layers.json
+    python benchmarks/bench_mcu.py --json benchmarks/results/mcu/layers.json
 
 Every network's outputs are held against the integer reference first. Peers: CMSIS-NN (main, 2026, Apache-2.0), the same
 compiler and flags, counted by the same plugin; its figures are recorded here because its sources are not part of this
@@ -19,8 +19,8 @@ import numpy as np
 
 from edgekin.compile.mcu import build, emulate, reference
 from edgekin.compile.mcu.cores import CORES, Core
-from edgekin.compile.mcu.emit import arena, function, kernels_text
-from edgekin.compile.mcu.lower import lower, sizes_of
+from edgekin.compile.mcu.lower import lower
+from edgekin.compile.mcu.subjects import of_graphs
 from edgekin.machine import revision
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import activations
@@ -73,21 +73,15 @@ def networks() -> dict[str, tuple[QuantGraph, list[str]]]:
 
 def count(graph: QuantGraph, core: Core, folder: Path) -> tuple[dict[str, int], int]:
     """Return instructions by layer, and how many outputs are not the reference's."""
-    program = lower(graph, core.layout)
-    code = function(program, "predict", marked=True)
-    outputs = int(np.prod(sizes_of(graph)[-1]))
-    source = ('#include "subjects.h"\n\nvoid ek_mark(void);\n\n' + kernels_text(code.kernels) + "\n"
-              + arena(code.arena_bytes) + code.text
-              + f"\nconst ek_subject ek_subjects[] = {{{{predict, 0, {graph.n_joints}, {outputs}, 0, 0}}}};\n"
-              "const int ek_n_subjects = 1;\n")
+    source, subjects = of_graphs([graph], core.layout, marked=True)
     build.write(folder, {"network.c": source})
     units = reference.to_units(np.random.default_rng(1).uniform(-2, 2, (1, graph.n_joints)))
     (folder / "in.bin").write_bytes(emulate.inputs([units], [np.zeros((1, 0), np.uint8)]))
     image = build.build(core, folder, ["network.c"], "bench.c", "bench.elf")
-    subject = emulate.Subject(graph.n_joints, outputs, 0)
     marks, raw = emulate.marks(core, image, emulate.plugin(folder))
-    answer = emulate.parsed(raw, [subject], 1, None, core.tick_ns).answers[0]
-    steps = dict(zip([step.layer for step in program.steps], np.diff(marks[: len(program.steps) + 1]), strict=True))
+    answer = emulate.parsed(raw, subjects, 1, None, core.tick_ns).answers[0]
+    layers = [step.layer for step in lower(graph, core.layout).steps]
+    steps = dict(zip(layers, np.diff(marks[: len(layers) + 1]), strict=True))
     wrong = int((answer.logits != reference.predict(graph, units).reshape(1, -1)).sum())
     return {name: int(n) for name, n in steps.items()}, wrong
 

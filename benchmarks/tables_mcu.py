@@ -7,10 +7,11 @@ from typing import Any
 
 from tables_engines import RESULTS, ROOT, table
 
+from edgekin.compile.mcu.cores import CORES
+
 PAGE = ROOT / "docs" / "mcu.md"
 BEGIN, END = "<!-- mcu: written by benchmarks/tables.py -->", "<!-- end of mcu -->"
 FOLDER = RESULTS / "mcu"
-CORES = ("m3", "m4", "m7", "m33", "m55", "rv32")
 MODELS = {"k3dgs": "k3dgs (60 ellipsoids)", "neurokin": "neurokin, size m"}
 
 

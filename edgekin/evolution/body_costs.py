@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.compile.mcu.body import STEPS, FixedBody
+from edgekin.compile.mcu.body_export import arena_bytes
 from edgekin.compile.mcu.body_reference import frames
 from edgekin.compile.mcu.model import BodyModel, open_model
 from edgekin.compile.mcu.reference import to_units
@@ -13,8 +14,8 @@ from edgekin.evolution.costs import Figures
 from edgekin.evolution.decoder_costs import PIXELS_BYTES
 from edgekin.evolution.problem import Costs
 
-#: sizeof(ek_ellipsoid), (ek_hinge), (ek_view), (ek_pose) and (ek_body): engines/mcu/body_*.h.
-ELLIPSOID_BYTES, HINGE_BYTES, VIEW_BYTES, POSE_BYTES, BODY_BYTES = 44, 56, 76, 48, 52
+#: sizeof(ek_ellipsoid), (ek_hinge), (ek_view) and (ek_body): engines/mcu/body_*.h.
+ELLIPSOID_BYTES, HINGE_BYTES, VIEW_BYTES, BODY_BYTES = 44, 56, 76, 52
 #: What the size of the code depends on: it is the same for all.
 CODE = {"any": 1.0, "body": 1.0}
 #: Poses that the drawn area is taken at: the largest counts, as the slowest pose does.
@@ -59,15 +60,9 @@ def table_bytes(model: BodyModel) -> int:
             + VIEW_BYTES * len(body.views) + STEPS * len(body.covers) + background)
 
 
-def arena_bytes(model: BodyModel) -> int:
-    """Return the bytes of a body model's variables."""
-    body = model.body
-    return len(body.views) * body.height * body.width + POSE_BYTES * (len(body.hinges) + 1)
-
-
 def body_costs(weights: bytes, joint_pos: NDArray[np.float64], figures: Figures) -> Costs:
     """Return flash, RAM and instructions of a body model's weight file."""
     model = open_model(weights)
     assert isinstance(model, BodyModel)
-    return Costs(figures.flash(CODE, table_bytes(model)), arena_bytes(model) + figures.ram_bytes,
+    return Costs(figures.flash(CODE, table_bytes(model)), arena_bytes(model.body) + figures.ram_bytes,
                  figures.counted(features(model, joint_pos)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgekin.compile.mcu.body_file import F64, BodyNumbers, FileCamera, FileJoint, rotation
 from edgekin.compile.mcu.reference import UNITS_PER_RAD
 from edgekin.errors import ConfigError
+from edgekin.robot.transforms import axis_angle
 
 I64 = NDArray[np.int64]
 #: Below this opacity an ellipsoid is not drawn (EK_SPLAT_FAINT); from the middle of an edge to its end (EK_SPLAT_EDGE).
@@ -98,7 +99,7 @@ def _motion(joint: FileJoint, q: float) -> F64:
     if joint.kind == "prismatic":
         out[:3, 3] = q * joint.axis
     elif joint.kind == "revolute":
-        out[:3, :3] = rotation(np.array([math.cos(q / 2), *(math.sin(q / 2) * joint.axis)]))
+        out[:3, :3] = axis_angle(joint.axis, q)
     return out
 
 

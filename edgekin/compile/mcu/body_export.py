@@ -14,7 +14,7 @@ from edgekin.compile.mcu.program import Table
 from edgekin.compile.mcu.reference import ScoreUnits
 
 KERNELS = ("common.h", "input.h", "body_fixed.h", "body_pose.h", "body_outline.h", "body_draw.h", "body.h", "score.h")
-_POSE_BYTES = 48
+POSE_BYTES = 48  # sizeof(ek_pose)
 MEANING = "The probability that a pixel shows the robot is (value + 127) / 254, within EDGEKIN_EMPTY of 0 and 1."
 
 
@@ -44,11 +44,15 @@ def _constants(body: FixedBody) -> str:
     return text
 
 
+def arena_bytes(body: FixedBody) -> int:
+    """Return the bytes of a body model's variables: its pictures, and where the parts are."""
+    return len(body.views) * body.height * body.width + POSE_BYTES * (len(body.hinges) + 1)
+
+
 def export(body: FixedBody, units: ScoreUnits, table: NDArray[np.uint32]) -> Exported:
     """Return the source and header of a body model."""
     rows, n = len(body.views) * body.height, len(body.hinges) + 1
     picture = rows * body.width
-    arena_bytes = picture + _POSE_BYTES * n
     names = f"{'model_hinges' if body.hinges else '0'}, model_ellipsoids, model_views, model_cover"
     fields = (f"{names}, {'0' if body.background is None else 'model_background'}, "
               f"{{{body.nearest}, {body.low_pass}, {body.shape_bits}}}, {n - 1}, {len(body.centre)}, "
@@ -62,5 +66,5 @@ def export(body: FixedBody, units: ScoreUnits, table: NDArray[np.uint32]) -> Exp
               f"  ek_score(ek_picture, {rows}, {body.width}, mask, ek_pixels, score);\n}}\n")
     shape = (len(body.views), body.height, body.width)
     meaning = f"#define EDGEKIN_EMPTY {body.empty:.6g}f"
-    return Exported({HEADER: header(shape, body.n_q, arena_bytes, units, MEANING, meaning), SOURCE: source}, body.n_q,
-                    picture, rows * (-(-body.width // 8)))
+    text = header(shape, body.n_q, arena_bytes(body), units, MEANING, meaning)
+    return Exported({HEADER: text, SOURCE: source}, body.n_q, picture, rows * (-(-body.width // 8)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgekin.compile.body_weights import _CAMERA, _HEAD, _JOINT, ENCODINGS, FINE
 from edgekin.models.body import CAMERA, CORRECTION, ELLIPSOID
+from edgekin.robot.chain import correction
 from edgekin.robot.structs import JOINT_KIND
 
 F64 = NDArray[np.float64]
@@ -66,13 +67,6 @@ def rotation(quaternion: F64) -> F64:
                      [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]])
 
 
-def _correction(p: F64) -> F64:
-    """The pose of 2 tan(angle / 2) axis (3) and a shift (3) m."""
-    out = np.eye(4)
-    out[:3, :3], out[:3, 3] = rotation(np.array([1.0, *p[:3] / 2])), p[3:6]
-    return out
-
-
 def _ellipsoids(raw: bytes, n: int, encoding: str) -> tuple[F64, int]:
     """Ellipsoids (N, 12), and the bytes that they took."""
     if encoding == "fp32":
@@ -117,10 +111,10 @@ def read_body(block: bytes, n_q: int) -> BodyNumbers:
 def _joint(entry: tuple[float, ...], p: F64) -> FileJoint:
     kind, parent, child, coordinate = (int(v) for v in entry[:4])
     return FileJoint(KINDS[kind], parent, child, coordinate, entry[4], np.array(entry[5:8]),
-                     _pose(np.array(entry[8:20])) @ _correction(p))
+                     _pose(np.array(entry[8:20])) @ correction(p))
 
 
 def _camera(entry: tuple[float, ...], p: F64, sample: tuple[float, float]) -> FileCamera:
     fx, fy, cx, cy, near = entry[2:7]
     lens = np.array([fx * np.exp(p[6]), fy * np.exp(p[7]), cx + p[8] - sample[0], cy + p[9] - sample[1]])
-    return FileCamera(int(entry[0]), int(entry[1]), lens, near, _correction(p[:6]) @ _pose(np.array(entry[7:19])))
+    return FileCamera(int(entry[0]), int(entry[1]), lens, near, correction(p[:6]) @ _pose(np.array(entry[7:19])))

@@ -23,13 +23,14 @@ def of_model(model: Exported) -> tuple[str, list[Subject]]:
     return text, [Subject(model.joints, model.logits, model.mask, SCORE_BYTES)]
 
 
-def of_graphs(graphs: Sequence[QuantGraph], layout: str) -> tuple[str, list[Subject]]:
-    """Return one source with many decoders, which are not scored."""
-    codes = [function(lower(graph, layout, f"g{i}"), f"g{i}_predict") for i, graph in enumerate(graphs)]
+def of_graphs(graphs: Sequence[QuantGraph], layout: str, marked: bool = False) -> tuple[str, list[Subject]]:
+    """Return one source with many decoders, which are not scored; marked: each step ends with ek_mark()."""
+    codes = [function(lower(graph, layout, f"g{i}"), f"g{i}_predict", marked) for i, graph in enumerate(graphs)]
     kernels = sorted({name for code in codes for name in code.kernels}, key=_place)
     subjects = [Subject(g.n_joints, g.n_views * sizes_of(g)[-1][1] * g.width, 0) for g in graphs]
     entries = "".join(f"    {{g{i}_predict, 0, {s.joints}, {s.logits}, 0, 0}},\n" for i, s in enumerate(subjects))
-    text = ('#include "subjects.h"\n\n' + kernels_text(kernels) + "\n" + arena(max(c.arena_bytes for c in codes))
+    mark = "void ek_mark(void);\n\n" if marked else ""
+    text = ('#include "subjects.h"\n\n' + mark + kernels_text(kernels) + "\n" + arena(max(c.arena_bytes for c in codes))
             + "\n".join(code.text for code in codes)
             + f"\nconst ek_subject ek_subjects[] = {{\n{entries}}};\nconst int ek_n_subjects = {len(codes)};\n")
     return text, subjects
