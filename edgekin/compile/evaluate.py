@@ -13,6 +13,7 @@ from edgekin.bundle import MANIFEST, Bundle, load_bundle
 from edgekin.errors import ConfigError, DataError, RuntimeFault
 from edgekin.machine import describe, revision
 from edgekin.opening import open_bundle
+from edgekin.quantization.calibrate import sigmoid
 from edgekin.sim.dataset import Dataset, check_fits, load_dataset
 from edgekin.sim.views import from_own_camera
 from edgekin.training.floors import floors
@@ -20,8 +21,7 @@ from edgekin.training.metrics import Score, score
 from edgekin.training.run import RUN, TEST, Run, latest_run, load_run
 
 if TYPE_CHECKING:
-    from edgekin.quantization.calibrate import sigmoid
-from edgekin.runtime.engine import Engine
+    from edgekin.runtime.engine import Engine
 
 SCHEMA = "edgekin.evaluate/1"
 
