@@ -8,13 +8,14 @@ over, and pixels of a cell), `cells` (the share of the map's cells that are kept
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from edgekin.compile.mcu.pack import SPARSE_BELOW
 from edgekin.evolution.genome import Gene, Genome, Innovations
 from edgekin.evolution.problem import Costs
 from edgekin.models.registry import PictureShape
@@ -31,6 +32,11 @@ SMALLEST_SHARE = 0.15
 TAPS = {KINDS[0]: 9, KINDS[1]: 1, KINDS[2]: 16}
 #: Bias and multiplier of a row.
 ROW_BYTES = 8
+#: About what kernels and the table of scores take; instructions of a product, of an output of a convolution and of a
+#: pixel; and what convolutions compute besides the cells that are kept, whose rows have gaps.
+CODE_BYTES, PER_PRODUCT, PER_OUTPUT, PER_PIXEL, AROUND = 5000, 1.35, 20, 7, 1.3
+#: Of pruned founders: the share of the cells that stay, and how unevenly widths shrink, as powers of one share.
+FOUNDERS_CELLS, UNEVEN = (0.45, 0.8), (0.2, 1.8)
 #: A width changes by a normal deviate of so many e-folds.
 SPREAD = 0.3
 #: Cells narrower than this many on a side hold no picture.
@@ -97,31 +103,33 @@ class DecoderSpace:
         return Genome(tuple(self._width(gene, lambda width: width * by) for gene in genome.genes))
 
     def shrunk(self, genome: Genome, budgets: Costs, rng: np.random.Generator, innovations: Innovations) -> Genome:
-        """Return a trained network's genome, narrowed until its weights are likely to fit, and changed a little."""
+        """Return a trained network's genome, narrowed until it is likely to fit, some layers more than others."""
         cells = genome.of_kind("cells")[0]
-        genome = genome.put(cells.having(keep=float(rng.uniform(0.35, 0.65))))
-        share, found = 1.0, genome
-        wanted = float(rng.uniform(0.6, 1.0)) * budgets.flash_bytes
-        while share > 1e-3 and (self.weight_bytes(found) > wanted or self.products(found) > budgets.instructions):
-            share *= 0.85
-            found = self.scaled(genome, share)
-        return self.mutate(found, rng, innovations) if rng.random() < 0.7 else found
+        genome = genome.put(cells.having(keep=cells["keep"] * float(rng.uniform(*FOUNDERS_CELLS))))
+        by, share, found = {g.innovation: float(rng.uniform(*UNEVEN)) for g in genome.genes}, 1.0, genome
+        room = Costs(budgets.flash_bytes * float(rng.uniform(0.7, 1.0)), budgets.ram_bytes, budgets.instructions)
+        while share > 1e-2 and not self.likely(found, room):
+            share *= 0.95
+            shares = {number: partial(operator.mul, share ** power) for number, power in by.items()}
+            found = Genome(tuple(self._width(g, shares[g.innovation]) for g in genome.genes))
+        return self.mutate(found, rng, innovations) if rng.random() < 0.5 else found
 
     def weight_bytes(self, genome: Genome) -> float:
-        """Return about the bytes of a genome's weights: the seam's dense or sparse, and what each row needs."""
+        """Return about the bytes of a genome's weights, and of what each of their rows needs besides."""
         seam, keep = genome.of_kind("seam")[0], genome.of_kind("cells")[0]["keep"]
         widths = [2 * self.shape.n_joints, *(g["width"] for g in self.hidden(genome))]
-        rows = seam["channels"] * math.prod(self.grid(genome))
-        spread = rows * widths[-1] * (1.25 * keep if keep < SPARSE_BELOW else 1.0)
-        return sum(a * b for a, b in pairwise(widths)) + spread + ROW_BYTES * rows + sum(
+        rows = keep * seam["channels"] * math.prod(self.grid(genome))
+        return sum(a * b for a, b in pairwise(widths)) + rows * (widths[-1] + ROW_BYTES) + sum(
             a * b * taps for a, b, taps, _ in self._kernels(genome))
 
-    def products(self, genome: Genome) -> float:
-        """Return about the products of a prediction."""
+    def work(self, genome: Genome) -> float:
+        """Return about the instructions of a prediction and its score."""
         seam, keep = genome.of_kind("seam")[0], genome.of_kind("cells")[0]["keep"]
-        rows = seam["channels"] * math.prod(self.grid(genome))
-        return rows * self.hidden(genome)[-1]["width"] * keep + sum(
-            a * b * taps * places for a, b, taps, places in self._kernels(genome))
+        rows = keep * seam["channels"] * math.prod(self.grid(genome))
+        kernels = sum((PER_PRODUCT * a * taps + PER_OUTPUT) * b * n for a, b, taps, n in self._kernels(genome))
+        pixels = self.shape.n_views * self.shape.height * self.shape.width
+        return (PER_PRODUCT * rows * self.hidden(genome)[-1]["width"] + min(1.0, AROUND * keep) * kernels
+                + PER_PIXEL * pixels)
 
     def _kernels(self, genome: Genome) -> list[tuple[float, float, int, float]]:
         """Inputs, outputs, taps and places of every convolution, the head's, too."""
@@ -136,8 +144,8 @@ class DecoderSpace:
 
     def likely(self, genome: Genome, budgets: Costs) -> bool:
         """Tell whether a genome may keep the budgets, or nearly, as far as its shape tells."""
-        return (self.weight_bytes(genome) < 1.2 * budgets.flash_bytes
-                and self.products(genome) < 1.2 * budgets.instructions)
+        return (self.weight_bytes(genome) + CODE_BYTES < budgets.flash_bytes
+                and self.work(genome) < budgets.instructions)
 
     def smallest(self, innovations: Innovations) -> Genome:
         """Return the smallest decoder that there is."""
@@ -163,6 +171,11 @@ class DecoderSpace:
     def layers(self, genome: Genome) -> list[Gene]:
         """Return the genes of all layers with weights in their order."""
         return [*self.hidden(genome), *genome.of_kind("seam"), *self.convs(genome), *genome.of_kind("head")]
+
+    @staticmethod
+    def outputs(gene: Gene) -> int:
+        """Return the units or channels of a layer other than the head."""
+        return int(gene["channels"] if gene.kind == "seam" else gene["width"])
 
     def doublings(self, genome: Genome) -> int:
         """Return how often convolutions double the map."""

@@ -1,12 +1,14 @@
 """What a decoder inherits: its parent's weights, brought into its own modules.
 
 The parent is changed step by step until it has the child's modules. Widening and new hidden layers keep the function
-(Chen, Goodfellow & Shlens, Net2Net, 2016); narrowing keeps the units of the largest magnitude; a map on another grid,
-or a head of another factor, is enlarged or shrunk as the picture that it is.
+(Chen, Goodfellow & Shlens, Net2Net, 2016); narrowing keeps the units that the others follow from best, and what reads
+the layer reads the others through them (Chee et al., Model Preserving Compression for Neural Networks, 2022); a map on
+another grid, or a head of another factor, is enlarged or shrunk as the picture that it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,10 +19,15 @@ from edgekin.evolution.decoder_space import KINDS, DecoderSpace
 from edgekin.evolution.genome import Gene, Genome
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+#: innovation -> second moments (units, units) of a layer's outputs behind its ReLU.
+Moments = Mapping[str, F64]
 #: innovation.weight, innovation.bias -> numbers, of every layer; transposed convolutions as (out, in, 4, 4), too.
 Tensors = dict[str, F32]
 #: A cell that is not kept: no weights, and a bias that its ReLU never lets through. No gradient ever reaches it.
 SILENT = -1.0
+#: Of the mean square of a layer's units, for sums of units that say nearly the same.
+RIDGE = 1e-4
 #: One axis of the transposed convolution that enlarges a map linearly.
 LINEAR = np.array([0.25, 0.75, 0.75, 0.25], dtype=np.float32)
 
@@ -33,7 +40,7 @@ class _Layer:
 
 
 def inherited(space: DecoderSpace, parent: Genome, tensors: Mapping[str, F32], child: Genome,
-              rng: np.random.Generator) -> Tensors:
+              rng: np.random.Generator, moments: Moments | None = None) -> Tensors:
     """Return a child's weights, made of its parent's.
 
     Args:
@@ -42,12 +49,13 @@ def inherited(space: DecoderSpace, parent: Genome, tensors: Mapping[str, F32], c
         tensors: they.
         child: to be given weights.
         rng: chooses what is copied where a layer becomes wider.
+        moments: of the parent's layers; of layers that are not there, units are taken to be independent of each other.
     """
     chain = _chain(space, parent, tensors)
-    chain = _without(chain, child)
+    chain = _without(chain, child, rng)
     chain = _with_new(space, chain, child)
     chain = _on_grid(space, chain, parent, child)
-    return _tensors(_resized(chain, rng))
+    return _tensors(_resized(space, chain, rng, moments or {}))
 
 
 def silenced(tensors: Tensors, genome: Genome, space: DecoderSpace, often: F32, rng: np.random.Generator) -> Tensors:
@@ -73,11 +81,17 @@ def silenced(tensors: Tensors, genome: Genome, space: DecoderSpace, often: F32, 
     return {**tensors, f"{name}.weight": weight.reshape(-1, weight.shape[2]), f"{name}.bias": bias.ravel()}
 
 
-def kept_cells(often: F32, cell_px: int, grid: tuple[int, int], keep: float) -> NDArray[np.bool_]:
-    """Return which of the cells (rows * columns,) are kept: the share of them where the robot is most often."""
+def cell_shares(often: F32, cell_px: int, grid: tuple[int, int]) -> F32:
+    """Return how often the robot is in each cell (rows * columns,): of its pixels the largest share of pictures."""
     padded = np.zeros((grid[0] * cell_px, grid[1] * cell_px), dtype=np.float32)
     padded[: often.shape[0], : often.shape[1]] = often
-    cells = padded.reshape(grid[0], cell_px, grid[1], cell_px).max(axis=(1, 3)).ravel()
+    found: F32 = padded.reshape(grid[0], cell_px, grid[1], cell_px).max(axis=(1, 3)).ravel()
+    return found
+
+
+def kept_cells(often: F32, cell_px: int, grid: tuple[int, int], keep: float) -> NDArray[np.bool_]:
+    """Return which of the cells (rows * columns,) are kept: the share of them where the robot is most often."""
+    cells = cell_shares(often, cell_px, grid)
     kept = np.zeros(len(cells), dtype=np.bool_)
     kept[np.argsort(-cells, kind="stable")[: max(1, round(keep * len(cells)))]] = True
     return kept
@@ -103,19 +117,23 @@ def _tensors(chain: list[_Layer]) -> Tensors:
     return out
 
 
-def _without(chain: list[_Layer], child: Genome) -> list[_Layer]:
-    """Drop layers that the child lacks; what reads them reads their inputs through their weights."""
+def _without(chain: list[_Layer], child: Genome, rng: np.random.Generator) -> list[_Layer]:
+    """Drop layers that the child lacks; what reads them begins anew, for a ReLU stood between the two.
+
+    Products of both layers' weights would give sums many times too large, which training takes long to undo.
+    """
     there, out = {g.innovation for g in child.genes}, []
-    through: F32 | None = None
+    wide: int | None = None  # inputs of the first layer that was dropped
     for layer in chain:
-        weight, bias = layer.weight, layer.bias
-        if through is not None:
-            weight = np.moveaxis(np.tensordot(weight, through, (_inputs(layer), 0)), -1, _inputs(layer))
-            through = None
-        if layer.gene.innovation in there:
-            out.append(replace(layer, weight=weight, bias=bias))
-        else:
-            through = weight if weight.ndim == 2 else weight.sum(axis=(2, 3)) / _taps(layer.gene)
+        if layer.gene.innovation not in there:
+            wide = layer.weight.shape[1] if wide is None else wide
+            continue
+        weight = layer.weight
+        if wide is not None:
+            shape = (len(weight), wide, *weight.shape[2:])
+            weight = rng.normal(0.0, math.sqrt(2 * _taps(layer.gene) / math.prod(shape[1:])), shape).astype(np.float32)
+            wide = None
+        out.append(replace(layer, weight=weight))
     return out
 
 
@@ -211,38 +229,64 @@ def _resampled(values: F32, rows: F32, columns: F32, grid: tuple[int, int]) -> F
     return np.asarray(moved.reshape(c, -1, n), dtype=np.float32)
 
 
-def _resized(chain: list[_Layer], rng: np.random.Generator) -> list[_Layer]:
+def _resized(space: DecoderSpace, chain: list[_Layer], rng: np.random.Generator, moments: Moments) -> list[_Layer]:
     """Widen and narrow the layers of a chain to what the genes at their places say."""
     chain = list(chain)
     for at in range(len(chain) - 1):
         layer, reader = chain[at], chain[at + 1]
-        wanted = _wanted(layer.gene)
-        if wanted == len(layer.weight):
+        n, wanted, axis = len(layer.weight), space.outputs(layer.gene), _inputs(reader)
+        if wanted == n:
             continue
-        axis = _inputs(reader)
-        pick, share = _pick(layer, np.moveaxis(reader.weight, axis, 0), wanted, rng)
-        shape = [1] * reader.weight.ndim
-        shape[axis] = -1
+        if wanted > n:
+            pick, through = _copied(n, wanted, rng)
+        else:
+            pick, through = _kept(_moments(layer, moments), np.moveaxis(reader.weight, axis, 0).reshape(n, -1), wanted)
         chain[at] = replace(layer, weight=layer.weight[pick], bias=layer.bias[pick])
-        chain[at + 1] = replace(reader, weight=np.take(reader.weight, pick, axis) * share.reshape(shape))
+        read = np.moveaxis(np.tensordot(reader.weight, through, (axis, 1)), -1, axis)
+        chain[at + 1] = replace(reader, weight=np.asarray(read, dtype=np.float32))
     return chain
 
 
-def _wanted(gene: Gene) -> int:
-    return int(gene["channels"] if gene.kind == "seam" else gene["width"])
-
-
-def _pick(layer: _Layer, readers: F32, wanted: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], F32]:
-    """Which units are taken, some several times, and what share of the old one's work each does.
+def _copied(n: int, wanted: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], F64]:
+    """Which units are taken, some several times, and what share (wanted, n) of the old ones' work each does.
 
     Copies do unequal shares: equal ones would learn the same and stay copies.
     """
-    n = len(layer.weight)
-    if wanted <= n:
-        magnitude = np.linalg.norm(layer.weight.reshape(n, -1), axis=1) * np.linalg.norm(readers.reshape(n, -1), axis=1)
-        return np.sort(np.argsort(-magnitude, kind="stable")[:wanted]), np.ones(wanted, dtype=np.float32)
     pick = np.concatenate([np.arange(n), rng.integers(n, size=wanted - n)])
-    part = rng.uniform(0.5, 1.5, wanted)
-    total = np.zeros(n)
-    np.add.at(total, pick, part)
-    return pick, (part / total[pick]).astype(np.float32)
+    through = np.zeros((wanted, n))
+    through[np.arange(wanted), pick] = rng.uniform(0.5, 1.5, wanted)
+    return pick, through / through.sum(axis=0)
+
+
+def _moments(layer: _Layer, moments: Moments) -> F64:
+    found = moments.get(str(layer.gene.innovation))
+    if found is not None and len(found) == len(layer.weight):
+        return found
+    return np.diag(np.square(layer.weight.reshape(len(layer.weight), -1)).sum(axis=1).astype(np.float64))
+
+
+def _kept(moments: F64, readers: F32, wanted: int) -> tuple[NDArray[np.int64], F64]:
+    """Which units are kept, and the old ones as sums (wanted, n) of them.
+
+    One after the other, the unit is taken that matters most of what the earlier ones leave unexplained.
+
+    Args:
+        moments: (n, n) of the units' outputs.
+        readers: (n, whatever) weights that read them.
+        wanted: how many are kept.
+    """
+    weigh = np.linalg.norm(readers.astype(np.float64), axis=1)
+    rest = moments * weigh * weigh[:, None]
+    pick: list[int] = []
+    for _ in range(wanted):
+        left = np.diagonal(rest).copy()
+        left[pick] = -np.inf
+        best = int(left.argmax())
+        pick.append(best)
+        if left[best] > 0:
+            rest = rest - np.outer(rest[:, best], rest[best]) / left[best]
+    kept = np.sort(pick)
+    own = moments[np.ix_(kept, kept)]
+    ridge = RIDGE * max(float(np.trace(own)) / wanted, 1e-12) * np.eye(wanted)
+    through: F64 = np.linalg.solve(own + ridge, moments[kept])
+    return kept, through

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekin.evolution.decoder_space import DecoderSpace
-from edgekin.evolution.decoder_weights import inherited, silenced
+from edgekin.evolution.decoder_weights import Moments, cell_shares, inherited, silenced
 from edgekin.evolution.fitting import F32, Task, Tensors, train
 from edgekin.evolution.genome import Genome, Innovations
 from edgekin.evolution.problem import Costs, Problem
@@ -28,9 +28,11 @@ class Decoders:
         self.problem, self.space = problem, DecoderSpace(problem.shape)
 
     def trained_from(self, model: SelfModel, innovations: Innovations) -> tuple[Genome, Tensors]:
-        """Return the genome and weights of a run's own model."""
+        """Return the genome of a run's own model, without cells that no frame shows the robot in, and its weights."""
         genome = self.space.of_size(model.size, innovations)
-        return self.tensors(genome, model)
+        shares = cell_shares(self.problem.often, self.space.cell_px(genome), self.space.grid(genome))
+        cells = genome.of_kind("cells")[0].having(keep=float((shares > 0).mean()))
+        return self.tensors(genome.put(cells), model)
 
     def first(self, task: Task) -> Tensors:
         """Return the weights that training begins from."""
@@ -38,7 +40,8 @@ class Decoders:
         if task.parent is None:
             _, tensors = self.tensors(task.genome, self.fresh(task.genome, task.seed))
         else:
-            tensors = inherited(self.space, task.parent, task.tensors, task.genome, rng)
+            moments = self.moments(task.parent, task.tensors)
+            tensors = inherited(self.space, task.parent, task.tensors, task.genome, rng, moments)
         return silenced(tensors, task.genome, self.space, self.problem.often, rng)
 
     def fresh(self, genome: Genome, seed: int) -> SelfModel:
@@ -53,6 +56,24 @@ class Decoders:
         layers: Any = model.module.layers
         weighted = [m for m in layers if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
         return list(zip((str(g.innovation) for g in self.space.layers(genome)), weighted, strict=True))
+
+    def moments(self, genome: Genome, tensors: Tensors) -> Moments:
+        """Return the second moments of every layer's outputs on training poses."""
+        import torch
+        from torch import nn
+
+        model, found = self.model(genome, tensors), {}
+        names = iter(self.space.layers(genome))
+        x = torch.as_tensor(self._poses[0], dtype=torch.float32)
+        with torch.no_grad():
+            for layer in model.module.layers:  # type: ignore[union-attr]
+                x = layer(x)
+                if isinstance(layer, nn.ReLU):
+                    gene = next(names)
+                    n = self.space.outputs(gene)
+                    units = x.reshape(len(x), n, -1).movedim(1, -1).reshape(-1, n).double()
+                    found[str(gene.innovation)] = (units.T @ units / len(units)).numpy()
+        return found
 
     def model(self, genome: Genome, tensors: Tensors) -> SelfModel:
         """Return a model with weights."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 F32 = NDArray[np.float32]
 Tensors = dict[str, F32]
-#: Peak of the learning rate: of what begins anew, and of what goes on.
-FRESH_RATE, FURTHER_RATE = 1e-2, 5e-3
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,8 @@ def train(model: SelfModel, task: Task, teacher: Any, config: dict[str, Any]) ->
     from edgekin.training.loop import Split, Trainer
     from edgekin.training.settings import TrainConfig
 
-    rate = FRESH_RATE if task.parent is None else FURTHER_RATE
     settings = TrainConfig(model=model.name, size=model.size, steps=task.steps, seed=task.seed % 2**31,
-                           learning_rate=rate, device="cpu", **config).validated()
+                           device="cpu", **config).validated()
     model.module.curve_samples = 1  # type: ignore[assignment]
     problem = task.problem
     Trainer(model, Split(problem.train, take(problem.validation, slice(0, 1))), settings, None, teacher).run()

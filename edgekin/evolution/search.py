@@ -146,7 +146,8 @@ class Search:
 
     def _founders(self, rng: np.random.Generator) -> list[Unborn]:
         innovations, (genome, _) = self.state.innovations, self.trained
-        out = [Unborn(self.space.minimal(rng, innovations), (), GROWTH) for _ in range(self.each)]
+        out = [Unborn((self.space.random if i % 3 == 2 else self.space.minimal)(rng, innovations), (), GROWTH)
+               for i in range(self.each)]
         return out + [Unborn(self.space.shrunk(genome, self.problem.budgets, rng, innovations), (), PRUNING, genome)
                       for _ in range(self.each)]
 

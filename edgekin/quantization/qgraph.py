@@ -5,6 +5,7 @@ The arithmetic is specified in docs/formats.md ("Integer arithmetic").
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,7 +290,8 @@ def _weighted(layer: QuantLayer, x: I8) -> I8:
     return requantize(total, layer.multiplier, layer.shift, bool(a.get("relu")))
 
 
-def _step(layer: QuantLayer, x: Array) -> Array:
+def apply_int8(layer: QuantLayer, x: Array) -> Array:
+    """Return a layer's integer outputs (N, C, H, W) for its inputs; the first layer's are (N, J) rad."""
     a = layer.attrs
     if layer.kind == "sincos":
         return quantize_joints(sincos(x), layer.out_scale)[:, :, None, None]
@@ -306,6 +308,24 @@ def _step(layer: QuantLayer, x: Array) -> Array:
     return _weighted(layer, x)
 
 
+def outputs_int8(graph: QuantGraph, q: Array) -> Iterator[tuple[QuantLayer, Array]]:
+    """Yield every layer with its integer outputs (N, ...), one after the other; a resize that the convolution behind it
+    takes in has none.
+
+    Args:
+        graph: the quantized decoder.
+        q: (N, J) rad.
+    """
+    x: Array = np.asarray(q, dtype=np.float32)
+    resize: QuantLayer | None = None  # waits for the convolution that follows
+    for layer, after in zip(graph.layers, (*graph.layers[1:], None), strict=True):
+        if after is not None and upconv(layer, after, x.shape[1:]):
+            resize = layer
+            continue
+        x, resize = apply_int8(layer, x) if resize is None else _upconv(resize, layer, x), None
+        yield layer, x
+
+
 def forward_int8(graph: QuantGraph, q: Array) -> I8:
     """Return the integer logits of the graph.
 
@@ -316,15 +336,9 @@ def forward_int8(graph: QuantGraph, q: Array) -> I8:
     Returns:
         (N, V, H, W) int8 in units of `graph.out_scale`.
     """
-    q = np.asarray(q, dtype=np.float32)
     out = np.empty((len(q), graph.n_views, graph.height, graph.width), dtype=np.int8)
     for i in range(0, len(q), CHUNK):
-        x: Array = q[i : i + CHUNK]
-        resize: QuantLayer | None = None  # waits for the convolution that follows
-        for layer, after in zip(graph.layers, (*graph.layers[1:], None), strict=True):
-            if after is not None and upconv(layer, after, x.shape[1:]):
-                resize = layer
-                continue
-            x, resize = _step(layer, x) if resize is None else _upconv(resize, layer, x), None
-        out[i : i + CHUNK] = x[:, : graph.n_views]
+        for _, x in outputs_int8(graph, q[i : i + CHUNK]):
+            last = x
+        out[i : i + CHUNK] = last[:, : graph.n_views]
     return out

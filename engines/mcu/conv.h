@@ -9,6 +9,11 @@
 enum { EK_MOST_TAPS = 15 };
 
 typedef struct {
+  uint8_t places; /* of a row of outputs */
+  uint8_t still;  /* 0: they are computed; else the number of their output in `rest`, from 1 */
+} ek_span;
+
+typedef struct {
   ek_weights of;                /* the phases one after another, phase (y, x) as number y s + x */
   uint32_t phase_bytes;         /* weights of a phase */
   uint16_t height, width;       /* of the input */
@@ -17,6 +22,8 @@ typedef struct {
   uint16_t pitch;               /* numbers of a kept row, zeros included */
   uint8_t stride, taps, pad;    /* pad: of the transposed convolution */
   uint8_t before;               /* zero pixels before a kept row */
+  const ek_span *spans;         /* of all rows, for ek_conv_spans */
+  const int8_t *rest;           /* outputs that no joint changes */
 } ek_convolution;
 
 EK_INLINE void ek_keep(const ek_convolution *c, const int8_t *in, int y, ek_in *row) {
@@ -27,12 +34,12 @@ EK_INLINE void ek_keep(const ek_convolution *c, const int8_t *in, int y, ek_in *
     row[i] = x[i];
 }
 
-/* Outputs of one phase of a row: x, x + stride, ... */
-EK_INLINE void ek_phase(const ek_convolution *c, const ek_in *const *rows, int x, const int8_t *weights, int8_t *out,
-                        int plain) {
+/* Outputs of one phase of a row: x, x + stride, ... before last */
+EK_INLINE void ek_phase(const ek_convolution *c, const ek_in *const *rows, int x, int last, const int8_t *weights,
+                        int8_t *out, int plain) {
   int taps = c->taps, rows_of = c->of.rows;
   int at = ((x + c->pad) / c->stride - (taps - 1) + c->before) * c->channels;
-  for (; x < c->to_width; x += c->stride, at += c->channels) {
+  for (; x < last; x += c->stride, at += c->channels) {
     const int8_t *w = weights;
     const ek_block *b = c->of.blocks;
     int8_t *to = out + x * rows_of;
@@ -47,27 +54,52 @@ EK_INLINE void ek_phase(const ek_convolution *c, const ek_in *const *rows, int x
   }
 }
 
+/* Outputs x to last of a row, all phases of it; first: the number of the first of them. */
+EK_INLINE void ek_places(const ek_convolution *c, const ek_in *const *rows, int first, int x, int last, int8_t *out,
+                         int plain) {
+  for (int i = x; i < x + c->stride && i < last; i++)
+    ek_phase(c, rows, i, last, c->of.weights + (size_t)(first + (i + c->pad) % c->stride) * c->phase_bytes, out, plain);
+}
+
+/* A row of outputs by its spans; returns those of the next. */
+EK_INLINE const ek_span *ek_spans(const ek_convolution *c, const ek_in *const *rows, int first, const ek_span *span,
+                                  int8_t *out) {
+  for (int x = 0, last; x < c->to_width; x = last, span++) {
+    last = x + span->places;
+    if (!span->still)
+      ek_places(c, rows, first, x, last, out, 0);
+    else
+      for (int8_t *to = out + x * c->of.rows; to != out + last * c->of.rows; to += c->of.rows)
+        for (int i = 0; i < c->of.rows; i++)
+          to[i] = c->rest[(span->still - 1) * c->of.rows + i];
+  }
+  return span;
+}
+
 /* lines: (taps + 1) pitch numbers. */
-EK_INLINE void ek_convolve(const ek_convolution *c, const int8_t *in, int8_t *out, ek_in *lines, int plain) {
+EK_INLINE void ek_convolve(const ek_convolution *c, const int8_t *in, int8_t *out, ek_in *lines, int plain, int some) {
   const ek_in *rows[EK_MOST_TAPS];
   int taps = c->taps, kept = 0;
   ek_in *zero = lines + taps * c->pitch;
   for (int i = 0; i < (taps + 1) * c->pitch; i++)
     lines[i] = 0;
+  const ek_span *span = c->spans;
   for (int y = 0; y < c->to_height; y++) {
-    int top = (y + c->pad) / c->stride - (taps - 1), phase = (y + c->pad) % c->stride * c->stride;
+    int top = (y + c->pad) / c->stride - (taps - 1), first = (y + c->pad) % c->stride * c->stride;
     for (; kept < top + taps && kept < c->height; kept++)
       ek_keep(c, in, kept, lines + kept % taps * c->pitch);
     for (int t = 0; t < taps; t++) {
       int row = top + t;
       rows[t] = row < 0 || row >= c->height ? zero : lines + row % taps * c->pitch;
     }
-    for (int x = 0; x < c->stride && x < c->to_width; x++)
-      ek_phase(c, rows, x, c->of.weights + (size_t)(phase + (x + c->pad) % c->stride) * c->phase_bytes, out, plain);
+    if (some)
+      span = ek_spans(c, rows, first, span, out);
+    else
+      ek_places(c, rows, first, 0, c->to_width, out, plain);
     out += c->to_width * c->of.rows;
   }
 }
 
-static void ek_conv(const ek_convolution *c, const int8_t *in, int8_t *out, ek_in *lines) {
-  ek_convolve(c, in, out, lines, 0);
+EK_COPIED void ek_conv(const ek_convolution *c, const int8_t *in, int8_t *out, ek_in *lines) {
+  ek_convolve(c, in, out, lines, 0, 0);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,8 @@ KINDS = ("conv", "convt", "resize", "pixel_shuffle", "crop", "linear", "reshape"
 
 
 def integer_graph(seed: int) -> QuantGraph:
-    """A decoder by its number: every eighth has an enlarged map that is convolved, every fifth is sparse."""
+    """A decoder by its number: every eighth has an enlarged map that is convolved, every fifth is sparse, and of every
+    third's map most cells have no weights."""
     rng = np.random.default_rng(seed)
     if seed % 8 == 7:
         graph = enlarged(rng, int(rng.integers(1, 20)), int(rng.integers(1, 10)), int(rng.integers(0, 2)))
@@ -23,6 +25,8 @@ def integer_graph(seed: int) -> QuantGraph:
     q = rng.uniform(-3, 3, (16, graph.n_joints)).astype(np.float32)
     if seed % 5 == 4:
         graph = replace(graph, layers=tuple(_thinned(rng, layer, i) for i, layer in enumerate(graph.layers)))
+    if seed % 3 == 2:
+        graph = replace(graph, layers=tuple(map(partial(_silent, rng), graph.layers, (*graph.layers[1:], None))))
     return quantize_graph(graph, calibrated(graph, q))
 
 
@@ -89,6 +93,15 @@ def _spatial(rng: np.random.Generator, kind: str, name: str,
         return Layer("reshape", name, {"channels": h, "height": w, "width": c}), (h, w, c)
     to = tuple(int(n) for n in rng.integers(1, 9, 2))
     return Layer("resize", name, {"height": to[0], "width": to[1]}), (c, *to)
+
+
+def _silent(rng: np.random.Generator, layer: Layer, after: Layer | None) -> Layer:
+    """A layer that fills a map, without weights for most cells, whose biases a ReLU never lets through."""
+    if layer.kind != "linear" or after is None or after.kind != "reshape" or layer.weight is None or layer.bias is None:
+        return layer
+    cells = after.attrs["height"] * after.attrs["width"]
+    awake = np.tile(np.arange(cells) == int(rng.integers(cells)), after.attrs["channels"])
+    return replace(layer, weight=layer.weight * awake[:, None], bias=np.where(awake, layer.bias, -1).astype(np.float32))
 
 
 def _thinned(rng: np.random.Generator, layer: Layer, index: int) -> Layer:

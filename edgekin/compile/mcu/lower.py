@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekin.compile.mcu.pack import ROWS, STEP, packed, padded, phases, provable, sparse, turned
+from edgekin.compile.mcu.pack import ROWS, STEP, Sparse, packed, padded, phases, provable, sparse, turned
 from edgekin.compile.mcu.program import ALIGN, Program, Step, Struct, Table
 from edgekin.compile.mcu.reference import joints_scale
+from edgekin.compile.mcu.steady import steady
 from edgekin.errors import ConfigError
 from edgekin.models.graph import Graph, Layer
 from edgekin.models.reference import Shape, shapes
 from edgekin.quantization import qgraph
-from edgekin.quantization.qgraph import JOINT_MAX, QMAX, QuantGraph, QuantLayer
+from edgekin.quantization.qgraph import JOINT_MAX, QMAX, QuantGraph, QuantLayer, requantize
 
 I8 = NDArray[np.int8]
 MOST_TAPS = 15  # EK_MOST_TAPS
@@ -61,6 +62,7 @@ class _Lowering:
         self.step, self.fine_step = STEP[layout]
         self.in_bytes = 2 if layout == "pairs" else 1
         self.dot = f"dot_{layout}.h"
+        self.steady = steady(graph)
         self.out = Program()
 
     def program(self) -> Program:
@@ -96,12 +98,14 @@ class _Lowering:
         return full
 
     def add(self, at: _At, call: str, kernels: tuple[str, ...], scratch: int = 0, macs: int = 0,
-            in_place: bool = False) -> None:
+            in_place: bool = False, still: int = 0) -> None:
         size = int(np.prod(at.size_out)) * (2 if at.layer.kind in ("sincos", "joints") else 1)
-        self.out.steps.append(Step((*BASE, self.dot, *kernels), call, size, scratch, at.layer.name, macs, in_place))
+        self.out.steps.append(Step((*BASE, self.dot, *kernels), call, size, scratch, at.layer.name, macs, in_place,
+                                   still))
 
-    def blocks(self, layer: QuantLayer, weight: I8, in_max: int, order: NDArray[np.int64] | None = None) -> str:
-        """Bias and multipliers in blocks of four rows; weight (rows, inputs) bounds the sums."""
+    def blocks(self, layer: QuantLayer, weight: I8, in_max: int, order: NDArray[np.int64] | None = None,
+               kept: NDArray[np.bool_] | None = None) -> str:
+        """Bias and multipliers in blocks of four rows, or of those kept; weight (rows, inputs) bounds the sums."""
         assert layer.bias is not None and layer.multiplier is not None  # noqa: PT018
         bias, multiplier = layer.bias, layer.multiplier
         left = 32 - layer.shift
@@ -113,7 +117,8 @@ class _Lowering:
         both[0, : len(bias)], both[1, : len(bias)] = bias, multiplier
         if order is not None:
             both[:, : len(bias)] = both[:, order]
-        return self.table(f"{layer.name}_blocks", "ek_block", both.reshape(2, -1, ROWS).transpose(1, 0, 2))
+        rows = both.reshape(2, -1, ROWS).transpose(1, 0, 2)
+        return self.table(f"{layer.name}_blocks", "ek_block", rows if kept is None else rows[kept])
 
     def weights(self, layer: QuantLayer, names: tuple[str, str, str], rows: int, length: int) -> str:
         """The fields of an ek_weights; names of weights, blocks and chunks."""
@@ -141,14 +146,15 @@ class _Lowering:
         if at.size_out[1] * at.size_out[2] > 1:
             order = np.arange(len(weight)).reshape(at.size_out).transpose(1, 2, 0).ravel()
             weight = weight[order]
-        blocks = self.blocks(layer, layer.weight, JOINT_MAX if fine else QMAX, order)
         length, name = padded(weight.shape[1], self.fine_step if fine else self.step), layer.name
         macs, scratch = weight.size, 0 if fine or self.layout != "pairs" else 2 * length
-        few = None if fine or not self.fits(weight) else sparse(weight, self.layout)
-        if few is not None:
-            names = (self.table(f"{name}_weights", "int8_t", few.weight), blocks,
-                     self.table(f"{name}_chunks", "uint16_t", few.at))
-            kernel, macs = "linear_sparse", few.weight.size
+        found = self.sparse(layer, weight, order) if not fine and self.fits(weight) else None
+        kept = None if found is None else found.kept
+        blocks = self.blocks(layer, layer.weight, JOINT_MAX if fine else QMAX, order, kept)
+        if found is not None:
+            names = (self.table(f"{name}_weights", "int8_t", found.weight), blocks,
+                     self.table(f"{name}_chunks", "uint16_t", found.at))
+            kernel, macs = found.kernel, found.weight.size
         else:
             plain = not fine and not self.fits(weight)
             kernel = "linear_fine" if fine else "linear_plain" if plain else "linear"
@@ -157,7 +163,15 @@ class _Lowering:
         self.struct(name, "ek_weights", self.weights(layer, names, len(weight), length))
         source = "(const int16_t *){input}, {output}" if fine else "{input}, {output}, (ek_in *){scratch}"
         files = ("linear_fine.h", "linear_plain.h") if kernel == "linear_plain" else (f"{kernel}.h",)
-        self.add(at, f"ek_{kernel}(&{self.prefix}_{name}, {source})", files, scratch, macs)
+        still = 0 if kept is None else ROWS * int((~kept).sum())
+        self.add(at, f"ek_{kernel}(&{self.prefix}_{name}, {source})", files, scratch, macs, still=still)
+
+    def sparse(self, layer: QuantLayer, weight: I8, order: NDArray[np.int64] | None) -> Sparse | None:
+        """Weights (rows, inputs) without blocks of zeros, where that pays."""
+        assert layer.bias is not None and layer.multiplier is not None  # noqa: PT018
+        alone = requantize(layer.bias.astype(np.int64)[None, :, None, None], layer.multiplier, layer.shift,
+                           bool(layer.attrs.get("relu"))).ravel()
+        return sparse(weight, self.layout, (alone if order is None else alone[order]) == 0)
 
     def fits(self, weight: I8) -> bool:
         """Whether the layout's int8 kernel takes these weights: packed sums need a proof."""
@@ -188,14 +202,24 @@ class _Lowering:
         before = max(0, taps - 1 - pad // stride)
         after = max(0, (to_width - 1 + pad) // stride - (width - 1))
         pitch = padded((before + width + after) * channels + self.step, ALIGN)
+        spans, rest, share = ("0", "0", 1.0) if plain else self.spans(layer, to_height * to_width)
         self.struct(layer.name, "ek_convolution",
                     f"{{{self.weights(layer, names, outputs, length)}}}, {dense[0].size}, {height}, {width}, "
-                    f"{to_height}, {to_width}, {channels}, {pitch}, {stride}, {taps}, {pad}, {before}")
-        kernel = "conv_plain" if plain else "conv"
+                    f"{to_height}, {to_width}, {channels}, {pitch}, {stride}, {taps}, {pad}, {before}, "
+                    f"{spans}, {rest}")
+        kernel = "conv_plain" if plain else "conv_spans" if share < 1 else "conv"
         places = to_height * to_width if layer.kind == "conv" else height * width
         self.add(at, f"ek_{kernel}(&{self.prefix}_{layer.name}, {{input}}, {{output}}, (ek_in *){{scratch}})",
-                 ("conv.h", "conv_plain.h") if plain else ("conv.h",), (taps + 1) * pitch * self.in_bytes,
-                 weight.size * places)
+                 ("conv.h",) if kernel == "conv" else ("conv.h", f"{kernel}.h"), (taps + 1) * pitch * self.in_bytes,
+                 round(weight.size * places * share), still=round((1 - share) * to_height * to_width) * outputs)
+
+    def spans(self, layer: QuantLayer, places: int) -> tuple[str, str, float]:
+        """A convolution's spans, what places are that are not computed, and the share of those that are."""
+        found = self.steady[layer.name].spans() if layer.name in self.steady else None
+        if found is None:
+            return "0", "0", 1.0
+        return (self.table(f"{layer.name}_spans", "ek_span", found.rows),
+                self.table(f"{layer.name}_rest", "int8_t", found.rest.ravel()), found.places / places)
 
     def reshape(self, at: _At) -> None:
         (c, h, w), (to_c, to_h, to_w) = at.size_in, at.size_out

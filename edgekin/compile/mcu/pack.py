@@ -19,6 +19,8 @@ CHUNK = {"rows": 2, "pairs": 2, "wide": 16}
 PACKED_LIMIT = 1 << 23
 #: Above this share of blocks that are not zero, skipping the others costs more instructions than it saves.
 SPARSE_BELOW = 0.7
+#: The same of whole blocks of rows, which cost nothing to skip.
+RUNS_BELOW = 0.95
 
 
 def padded(n: int, step: int) -> int:
@@ -59,26 +61,45 @@ def packed(weight: I8, layout: str, fine: bool = False, plain: bool = False) -> 
 
 @dataclass(frozen=True)
 class Sparse:
-    """The blocks that are not zero."""
+    """Weights without blocks of zeros."""
 
+    kernel: str  # linear_sparse or linear_runs
     weight: I8  # (bytes,)
-    at: NDArray[np.uint16]  # for every block of rows a count, then the inputs at which its blocks begin
-    density: float  # share of the blocks that are kept
+    at: NDArray[np.uint16]  # what is left out, as the kernel reads it
+    kept: NDArray[np.bool_] | None = None  # linear_runs: the blocks of rows that are there; None: all
 
 
-def sparse(weight: I8, layout: str) -> Sparse | None:
-    """Return the weights (rows, inputs) without blocks of zeros, where that pays; raises nothing."""
-    chunk = CHUNK[layout]
-    dense = packed(weight, layout)
-    blocks = dense.reshape(len(dense), -1, chunk * ROWS)
-    kept: NDArray[np.bool_] = np.asarray(blocks.any(axis=2))
+def sparse(weight: I8, layout: str, silent: NDArray[np.bool_]) -> Sparse | None:
+    """Return the weights (rows, inputs) without blocks of zeros, where that pays.
+
+    Args:
+        weight: whole.
+        layout: of it.
+        silent: (rows,) whether an output is zero where its row has no weights.
+    """
+    kept, blocks = _blocks(weight, layout)
+    quiet = np.ones(padded(len(weight), ROWS), dtype=np.bool_)
+    quiet[: len(weight)] = silent
+    there: NDArray[np.bool_] = np.asarray(kept.any(axis=1)) | ~quiet.reshape(-1, ROWS).all(axis=1)
+    if 0 < there.mean() <= RUNS_BELOW and kept[there].mean() > SPARSE_BELOW and len(there) <= 0xFFFF:
+        lengths = np.diff([0, *(np.flatnonzero(np.diff(there)) + 1), len(there)])
+        runs = [0, *lengths] if there[0] else [*lengths]
+        at = np.array([*runs, *[0] * (len(runs) % 2)], dtype=np.uint16)
+        return Sparse("linear_runs", blocks[there].ravel(), at, there)
     if kept.mean() > SPARSE_BELOW or weight.shape[1] > 0xFFFF:
         return None
-    at: list[int] = []
+    chunks: list[int] = []
     for row in kept:
         where = np.flatnonzero(row)
-        at += [len(where), *(where * chunk).tolist()]
-    return Sparse(blocks[kept].ravel(), np.array(at, dtype=np.uint16), float(kept.mean()))
+        chunks += [len(where), *(where * CHUNK[layout]).tolist()]
+    return Sparse("linear_sparse", blocks[kept].ravel(), np.array(chunks, dtype=np.uint16))
+
+
+def _blocks(weight: I8, layout: str) -> tuple[NDArray[np.bool_], I8]:
+    """Which blocks of the packed weights are not zero, (blocks of rows, blocks of inputs), and they."""
+    dense = packed(weight, layout)
+    blocks = dense.reshape(len(dense), -1, CHUNK[layout] * ROWS)
+    return np.asarray(blocks.any(axis=2)), blocks
 
 
 def phases(weight: I8, stride: int, step: int) -> I8:

@@ -41,6 +41,7 @@ class Step:
     layer: str = ""  # of the graph
     macs: int = 0
     in_place: bool = False
+    still_bytes: int = 0  # of the map: what is written without being computed
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,33 @@ def test_narrowing_keeps_the_units_of_the_largest_magnitude():
     np.testing.assert_allclose(pictures(way, narrow, child), pictures(way, genome, tensors), rtol=1e-4, atol=1e-4)
 
 
+def test_narrowing_reads_what_goes_through_what_stays():
+    innovations, rng = Innovations(), np.random.default_rng(8)
+    way, genome, tensors = made(innovations, "16x16-4f4-8")
+    first = SPACE.hidden(genome)[0]
+    name = str(first.innovation)
+    for part in ("weight", "bias"):
+        tensors[f"{name}.{part}"][8:] = 1.7 * tensors[f"{name}.{part}"][:8]
+    q = np.random.default_rng(9).uniform(-1, 1, (200, 4))
+    features = np.concatenate([np.sin(q), np.cos(q)], axis=1)
+    units = np.maximum(features @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"], 0)
+    narrow = genome.put(first.having(width=8))
+    child = inherited(SPACE, genome, tensors, narrow, rng, {name: units.T @ units / len(units)})
+    np.testing.assert_allclose(pictures(way, narrow, child), pictures(way, genome, tensors), rtol=1e-2, atol=1e-2)
+
+
+def test_what_reads_a_dropped_layer_begins_anew_and_nothing_else_does():
+    innovations, rng = Innovations(), np.random.default_rng(10)
+    _, genome, tensors = made(innovations, "16x16-4f4-8")
+    conv = genome.of_kind("conv")[0]
+    child = inherited(SPACE, genome, tensors, genome.without(conv), rng)
+    head = f"{genome.of_kind('head')[0].innovation}.weight"
+    assert child[head].shape == (16, 4, 3, 3)
+    assert 0.5 < child[head].std() / np.sqrt(2 / (4 * 9)) < 1.5
+    for name in child.keys() - {head}:
+        np.testing.assert_array_equal(child[name], tensors[name])
+
+
 def test_another_grid_shows_nearly_the_same_picture():
     innovations, rng = Innovations(), np.random.default_rng(4)
     way, genome, tensors = made(innovations, "16x8-4f4-none-p")
