@@ -137,8 +137,9 @@ def _show(result: Result) -> None:
     if result.not_emulated:
         console.print(f"the front was not measured, its figures are predicted: {result.not_emulated}", style="yellow")
     else:
-        wrong = sum(e.mismatches or 0 for e in result.front)
-        console.print(f"the front was measured on the emulated {result.problem.core}: {len(result.front)} members, "
+        wrong = sum(int(n or 0) for n in (*(e.mismatches for e in result.front),
+                                          *(c.mismatches for c in result.controls.values())))
+        console.print(f"all were measured on the emulated {result.problem.core}: {len(result.front)} of the front, "
                       f"{wrong} outputs that differ from the reference")
     console.print(f"test split: {result.test['psnr_db']:.2f} dB, IoU {result.test['iou']:.4f} in FP32\n"
                   f"run: {result.options.out}; plots: {result.options.out / 'evolution'}\n"

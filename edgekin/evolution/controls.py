@@ -33,6 +33,7 @@ class Control:
     genome: Genome
     steps: int  # of training in all
     outcome: Outcome | None  # None: it could not be trained
+    mismatches: int | None = None  # on the emulated core; None: its costs are predictions
 
     def to_json(self, budgets: Costs) -> dict[str, Any]:
         """JSON-ready."""
@@ -41,7 +42,8 @@ class Control:
         costs = self.outcome.costs
         return {"steps": self.steps, "psnr_db": self.outcome.psnr_db, "iou": self.outcome.iou,
                 "flash_bytes": round(costs.flash_bytes), "ram_bytes": round(costs.ram_bytes),
-                "instructions": round(costs.instructions), "kept": costs.excess(budgets) == 0}
+                "instructions": round(costs.instructions), "kept": costs.excess(budgets) == 0,
+                "emulated": self.mismatches is not None}
 
 
 @dataclass(frozen=True)

@@ -227,9 +227,13 @@ def _written(run: Run, options: Options, problem: Problem, state: State, ended: 
         raise GateMissed(f"measured on the emulated {problem.core}, nothing found keeps the budgets: the best takes "
                          f"{_said(front[0].costs)}, allowed {_said(options.budgets)}", "Search longer with --resume")
     top = max(kept, key=lambda e: e.member.outcome.psnr_db)
+    controls = {}
+    for number, (name, control) in enumerate(ended.controls.items()):
+        watch(("the controls", number, len(ended.controls)))
+        controls[name] = control if why else _weighed(control, way, problem)
     model = way.model(top.member.genome, top.member.outcome.tensors)
     test = _write_run(run, options, model, problem)
-    result = Result(options, state, front, top, test, ended.controls, problem, model.size, why, seconds)
+    result = Result(options, state, front, top, test, controls, problem, model.size, why, seconds)
     from edgekin.evolution.plots import write_plots
 
     write_plots(result, options.out / FOLDER)
@@ -242,6 +246,15 @@ def _entry(member: Member, way: Any, problem: Problem, why: str) -> Entry:
     file = way.file(way.model(member.genome, member.outcome.tensors))
     found: Measured = measured(file, problem.core, problem.validation)
     return Entry(member, found.costs, found.mismatches)
+
+
+def _weighed(control: Control, way: Any, problem: Problem) -> Control:
+    """A control with the costs that the emulated core tells."""
+    outcome = control.outcome
+    if outcome is None:
+        return control
+    found = measured(way.file(way.model(outcome.genome, outcome.tensors)), problem.core, problem.validation)
+    return replace(control, outcome=replace(outcome, costs=found.costs), mismatches=found.mismatches)
 
 
 def _write_run(run: Run, options: Options, model: Any, problem: Problem) -> dict[str, float]:

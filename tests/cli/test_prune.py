@@ -65,6 +65,7 @@ def test_the_best_is_a_run_that_keeps_the_budgets_and_the_same_seed_gives_it_aga
     assert all(best[name] <= allowed for name, allowed in found["budgets"].items())
     assert {"scratch", "uniform", "magnitude"} <= set(found["controls"])
     assert all({"psnr_db", "steps"} <= set(control) for control in found["controls"].values())
+    assert all(control["emulated"] == found["emulated"] for control in found["controls"].values())
     assert found["evaluated"] == 2 * 4
     run = load_run(pair.parent / "first")
     assert run.self_model.size == best["size"]

@@ -49,11 +49,18 @@ def timeless(path):
     return {k: v for k, v in content.items() if k not in ("seconds", "run")}
 
 
-def test_a_body_model_that_was_killed_ends_as_one_that_was_not(body, tmp_path):
-    whole = prune(body, tmp_path / "whole", "--generations", "3", "--json", str(tmp_path / "whole.json"))
-    said, errors = whole.communicate(timeout=300)
-    assert whole.returncode == 0, errors
+@pytest.fixture(scope="module")
+def whole(body, tmp_path_factory):
+    """The JSON of a search that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = prune(body, folder / "whole", "--generations", "3", "--json", str(folder / "whole.json"))
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     assert "evolved" in said
+    return folder / "whole.json"
+
+
+def test_a_body_model_that_was_killed_ends_as_one_that_was_not(body, whole, tmp_path):
     shot = prune(body, tmp_path / "shot", "--generations", "3")
     folder = tmp_path / "shot" / "evolution"
     while shot.poll() is None and not list(folder.glob("generation-*.ckpt")):
@@ -63,10 +70,9 @@ def test_a_body_model_that_was_killed_ends_as_one_that_was_not(body, tmp_path):
     resumed = prune(None, tmp_path / "shot", "--generations", "3", "--resume", "--json", str(tmp_path / "shot.json"))
     _, errors = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, errors
-    assert timeless(tmp_path / "shot.json") == timeless(tmp_path / "whole.json")
-    best = json.loads((tmp_path / "whole.json").read_text())["best"]
-    assert all(best[name] <= allowed for name, allowed in
-               json.loads((tmp_path / "whole.json").read_text())["budgets"].items())
+    assert timeless(tmp_path / "shot.json") == timeless(whole)
+    found = json.loads(whole.read_text())
+    assert all(found["best"][name] <= allowed for name, allowed in found["budgets"].items())
 
 
 def test_a_dask_cluster_that_loses_a_worker_half_way_loses_nothing():
@@ -84,6 +90,20 @@ def test_a_dask_cluster_that_loses_a_worker_half_way_loses_nothing():
         with Pool(scheduler=cluster.scheduler_address) as pool:
             assert pool.map(slowly, range(8), half_way) == [2 * x for x in range(8)]
         assert seen
+
+
+def test_a_search_on_a_cluster_that_loses_a_worker_ends_as_one_on_this_machine(body, whole, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'edgekin[cluster]'")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        search = prune(body, tmp_path / "far", "--generations", "3", "--scheduler", cluster.scheduler_address,
+                       "--json", str(tmp_path / "far.json"))
+        folder = tmp_path / "far" / "evolution"
+        while search.poll() is None and not list(folder.glob("generation-*.ckpt")):
+            time.sleep(0.02)
+        os.kill(next(iter(cluster.workers.values())).process.process.pid, signal.SIGKILL)
+        _, errors = search.communicate(timeout=300)
+    assert search.returncode == 0, errors
+    assert timeless(tmp_path / "far.json") == timeless(whole)
 
 
 def test_a_pool_whose_process_dies_is_made_anew(tmp_path):
