@@ -24,7 +24,7 @@ MINUTES = 30.0
 @click.option("--generations", type=int, help="Repeatable under a seed; instead of minutes.")
 @click.option("--minutes", type=float, help=f"Of the whole: search, controls, last training.  [default: {MINUTES:g}]")
 @click.option("--population", type=int, default=16, show_default=True, help="Members of both islands together.")
-@click.option("--steps", type=int, default=150, show_default=True, help="Of training, of every member.")
+@click.option("--steps", type=int, default=200, show_default=True, help="Of training, of every member.")
 @click.option("--jobs", type=int, help="Processes.  [default: one for each core]")
 @click.option("--scheduler", default="", metavar="TCP", help="Evaluate on a Dask cluster: tcp://host:port.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything that is drawn.")

@@ -47,7 +47,7 @@ class Options:
     generations: int | None = None
     minutes: float | None = None
     population: int = 16
-    steps: int = 150
+    steps: int = 200
     seed: int = 0
     jobs: int = 1
     scheduler: str = ""

@@ -36,7 +36,7 @@ class Plan:
     population: int = 16  # of both islands
     generations: int | None = None
     seconds: float | None = None  # instead
-    steps: int = 150  # of training, of every member
+    steps: int = 200  # of training, of every member
     seed: int = 0
 
 
