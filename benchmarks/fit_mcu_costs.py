@@ -105,14 +105,14 @@ def main() -> None:
     args = parser.parse_args()
     posed = [problem(side) for side in SIDES]
     graphs, files = decoders(posed, args.models), bodies(posed, args.bodies)
-    cores = {}
+    cores, made_at = {}, revision()  # before the file changes
     if DATA.exists():
         cores = {name: Figures(**entry) for name, entry in json.loads(DATA.read_text())["cores"].items()}
     for name in args.core:
         cores[name] = figures(core_of(name), graphs, files)
         print(f"{name}: instructions within {cores[name].error:.1%} of {len(graphs) + len(files)} counts",
               flush=True)
-        DATA.write_text(json.dumps(to_json(cores, revision(), SEED), indent=1) + "\n")
+        DATA.write_text(json.dumps(to_json(cores, made_at, SEED), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tables_evolution
 import tables_mcu
 import tables_models
 import tables_verify
@@ -109,7 +110,7 @@ def main() -> int:
     check = "--check" in sys.argv
     pages = {PAGE: rewritten(draw=not check), tables_models.PAGE: tables_models.rewritten(draw=not check),
              tables_verify.PAGE: tables_verify.rewritten(draw=not check), tables_mcu.PAGE: tables_mcu.rewritten(),
-             readme: (text, made)}
+             tables_evolution.PAGE: tables_evolution.rewritten(), readme: (text, made)}
     if check:
         return int(any(before != after for before, after in pages.values()))
     for path, (_, after) in pages.items():

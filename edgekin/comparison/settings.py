@@ -40,7 +40,7 @@ PRESETS = {
         Preset("quick", "Budgets are seconds, test samples few and curves of three points: it shows that things "
                "work, how, and roughly who is where. Scores are below what a full training reaches.",
                1600, 200, (25, 100, 400), 2, 280.0, 12.0, 20, 4, False),
-        Preset("full", "Every model is trained to convergence.",
+        Preset("full", "The whole budgets are those of training to convergence.",
                1600, 1000, (10, 25, 50, 100, 200, 400, 800, 1600), None, None, 60.0, 200, 4, True),
     )
 }

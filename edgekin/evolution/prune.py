@@ -21,7 +21,7 @@ from edgekin.evolution.islands import Member
 from edgekin.evolution.pool import Pool
 from edgekin.evolution.problem import Costs, Problem, budgets_json, problem_of
 from edgekin.evolution.search import Look, Plan, Search, State, front_of
-from edgekin.machine import revision
+from edgekin.machine import describe, revision
 from edgekin.output import read_object, write_atomic, write_json
 from edgekin.robot import save_robot
 from edgekin.sim.dataset import save_dataset
@@ -105,7 +105,8 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Return the content of `--json`, schema edgekin.prune/1."""
         options, state = self.options, self.state
-        return {"schema": SCHEMA, "revision": revision(), "seed": options.seed, "run": str(options.run),
+        return {"schema": SCHEMA, "revision": revision(), "seed": options.seed, "machine": describe(),
+                "run": str(options.run),
                 "core": options.core, "budgets": budgets_json(options.budgets), "generations": state.generation,
                 "evaluated": state.born, "failed": state.failed, "steps": state.steps,
                 "front": [entry.to_json() for entry in self.front],
