@@ -57,12 +57,13 @@ def section(name: str, results: list[Json]) -> str:
     def mean(key: str) -> float:
         return fmean(r[key] for r in results)
 
-    about = (f"Budgets on {first['core']}: {budgets['flash_bytes']:,} bytes of flash, {budgets['ram_bytes']:,} of RAM, "
-             f"{budgets['instructions']:,} instructions. PSNR and IoU in INT8 on validation poses; the winner's weights "
-             f"in floats on the test split: {fmean(tests):.2f} dB. It took {mean('seconds'):,.0f} s, controls included: "
-             f"{mean('evaluated'):,.0f} evaluated in {mean('generations'):,.0f} generations, {mean('steps'):,.0f} "
-             f"training steps; seed {seeds}. All costs are counted on the emulated core. Recorded on {cpu}, "
-             f"{host['cores']} cores (revision {first['revision']}).")
+    about = (
+        f"Budgets on {first['core']}: {budgets['flash_bytes']:,} bytes of flash, {budgets['ram_bytes']:,} of RAM, "
+        f"{budgets['instructions']:,} instructions. PSNR and IoU in INT8 on validation poses; the winner's weights in "
+        f"floats on the test split: {fmean(tests):.2f} dB. It took {mean('seconds'):,.0f} s, controls included: "
+        f"{mean('evaluated'):,.0f} evaluated in {mean('generations'):,.0f} generations, {mean('steps'):,.0f} training "
+        f"steps; seed {seeds}. All costs are counted on the emulated core. Recorded on {cpu}, {host['cores']} cores "
+        f"(revision {first['revision']}).")
     rows = [_row(who, results) for who in NAMES]
     return "\n".join([f"### {name}", "", about, "", *table(
         ["", "PSNR dB", "IoU", "flash", "RAM", "instructions", "training steps", "keeps the budgets"], rows)])
