@@ -13,6 +13,8 @@ Json = dict[str, Any]
 
 #: A model slower than this share of the axis has its name to the left below its points: to the right is the legend.
 RIGHT = 0.6
+#: Samples whose labels stand side by side are so many times apart.
+APART = 1.5
 MARKERS = {"native": "o", "onnxruntime": "s", "torch": "^"}
 ENGINE_NAMES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "native": "native"}
 FLOOR_STYLES = {"nearest": "--", "mean_image": ":", "all_black": "-."}
@@ -96,7 +98,10 @@ def data_efficiency(result: Json) -> bytes:
     for floor, values in part["floors_psnr_db"].items():
         axes.plot(part["samples"], values, FLOOR_STYLES[floor], color=QUIET, linewidth=1.2, label=FLOOR_NAMES[floor])
     axes.set_xscale("log")
-    ticks = sorted({*part["samples"], *(row["n_train"] for row in result["rows"])})
+    ticks = list(part["samples"])
+    for n in sorted(row["n_train"] for row in result["rows"]):  # a label of its own where there is room
+        if all(n > APART * tick or tick > APART * n for tick in ticks):
+            ticks.append(n)
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.minorticks_off()
     axes.set_xlabel("training samples", color=INK)

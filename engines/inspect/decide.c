@@ -168,11 +168,15 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
   return status;
 }
 
+static int apart_from(double beyond, double shown) {
+  return shown < ELSEWHERE * beyond || shown > (1 - ELSEWHERE) * beyond;
+}
+
 static void judge_sides(ek_inspector *s) {
-  double healthy = (double)s->config.misfit[s->region];
-  s->beyond += (s->misfit - healthy - s->beyond) / RECENT;
-  s->shown += (s->missed - healthy / 2 - s->shown) / RECENT;
-  int one_sided = s->shown < ELSEWHERE * s->beyond || s->shown > (1 - ELSEWHERE) * s->beyond;
+  double healthy = (double)s->config.misfit[s->region], beyond = s->misfit - healthy, shown = s->missed - healthy / 2;
+  s->beyond += (beyond - s->beyond) / RECENT;
+  s->shown += (shown - s->shown) / RECENT;
+  int one_sided = apart_from(beyond, shown) || apart_from(s->beyond, s->shown);
   s->one_sided = one_sided ? s->one_sided + 1 : 0;
 }
 

@@ -14,6 +14,9 @@ enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 /* Share of the misfit that a perfect fit may leave: a self-model is made for its pixels, and moved by parts of one its
  * edges are not as sharp. */
 #define LEFT 0.06
+/* Turn that tells how far a picture moves. */
+#define AIM_RAD 0.01
+#define RIDGE 1e-3
 /* A step that made the picture worse is tried again at this length. */
 #define SHORTER 0.3
 
@@ -96,14 +99,57 @@ static int begin_healthy(ek_inspector *s, const float *q, const uint8_t *masks) 
   return misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
 
+/* What has gone far shows where none of its pixels was, and no pixel tells the way: the fit begins where the middle of
+ * what is seen is that of what is drawn, in the camera's view, or the first. */
+static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *free) {
+  int view = free->kind == EK_CLASS_CAMERA ? s->config.deviations[free->index[0]].of : 0, status = EK_OK;
+  double from[2], by[3][2], jj[3] = {0}, misfit; /* jj: of the derivative with its transpose, xx xy yy */
+  if (!ek_body_shift(s->body, view, masks, from))
+    return EK_OK;
+  for (int i = 0; i < free->n; i++) {
+    double *size = &s->sizes[free->index[i]], kept = *size;
+    *size += AIM_RAD;
+    status = misfit_of(s, q, masks, s->sizes, &misfit);
+    *size = kept;
+    if (status || !ek_body_shift(s->body, view, masks, by[i]))
+      return status ? status : begin_healthy(s, q, masks);
+    for (int axis = 0; axis < 2; axis++)
+      by[i][axis] = (from[axis] - by[i][axis]) / AIM_RAD; /* px a radian */
+    jj[0] += by[i][0] * by[i][0], jj[1] += by[i][0] * by[i][1], jj[2] += by[i][1] * by[i][1];
+  }
+  double ridge = RIDGE * (jj[0] + jj[2]); /* a turn about one axis moves the middle one way */
+  jj[0] += ridge, jj[2] += ridge;
+  double det = jj[0] * jj[2] - jj[1] * jj[1];
+  if (det > 0) {
+    double x = (jj[2] * from[0] - jj[1] * from[1]) / det, y = (jj[0] * from[1] - jj[1] * from[0]) / det;
+    for (int i = 0; i < free->n; i++)
+      s->sizes[free->index[i]] = within(s->sizes[free->index[i]] + by[i][0] * x + by[i][1] * y, EK_FARTHEST);
+  }
+  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+}
+
+/* One after the other, but second of all a camera: one that was knocked moves everything, and should not wait for every
+ * link to be asked. */
+static const ek_hypothesis *next_probe(ek_inspector *s) {
+  const ek_hypothesis *all = s->config.hypotheses;
+  s->asked = s->dirty ? s->asked + 1 : 1;
+  for (int h = 0; s->asked == 2 && h < s->config.n_hypotheses; h++)
+    if (all[h].kind == EK_CLASS_CAMERA)
+      return &all[h];
+  const ek_hypothesis *next = &all[s->probed];
+  s->probed = (s->probed + 1) % s->config.n_hypotheses;
+  return next;
+}
+
 /* All deviations at once can end where a single one, further away, would explain the picture: another of them is tried
  * with every such picture, first with edges that are felt from far. */
 static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
   double before = s->fitted, kept[EK_MAX_DEVIATIONS];
   memcpy(kept, s->sizes, sizeof(double) * (size_t)s->n);
-  const ek_hypothesis *free = &s->config.hypotheses[s->probed];
-  s->probed = (s->probed + 1) % s->config.n_hypotheses;
+  const ek_hypothesis *free = next_probe(s);
   int status = begin_healthy(s, q, masks);
+  if (!status)
+    status = aim(s, q, masks, free);
   if (!status)
     status = ek_body_soften(s->body, s->wide_px);
   if (!status)

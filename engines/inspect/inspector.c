@@ -153,7 +153,7 @@ void ek_inspector_reset(ek_inspector *s) {
   ek_evidence_reset(s);
   ek_senses_reset(s);
   s->unexplained = s->z = s->beyond = s->shown = 0;
-  s->probed = s->one_sided = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
+  s->probed = s->asked = s->one_sided = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
   memset(&s->finding, 0, sizeof s->finding);
   s->finding.hypothesis = s->finding.rival = s->finding.link = s->finding.joint = -1;
 }

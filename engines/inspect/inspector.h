@@ -53,7 +53,7 @@ struct ek_inspector {
   double misfit, fitted, z, lost_z, unexplained;
   double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
   double missed;                          /* of the misfit as modelled, what pixels have that are on */
-  int probed;                             /* the hypothesis that is tried next by itself */
+  int probed, asked;                      /* the hypothesis that is tried next by itself; how many were by now */
   int one_sided;                          /* frames in a row in which something was only missing, or only more */
   int waited, lost_run, lost_link, dirty; /* dirty: frames since which something unexplained was seen, counted down */
   uint64_t mask_hash;

@@ -131,6 +131,8 @@ void ek_body_log_odds(const ek_body *body, int64_t row, float *log_odds);
 void ek_body_measure(const ek_body *body, const uint8_t *masks, double *nll, double *squared);
 /* Squared error of the pixels that are on. */
 double ek_body_missed(const ek_body *body, const uint8_t *masks);
+/* How far the middle of a mask is from that of what is drawn in a view, px; 0: one of them is empty. */
+int ek_body_shift(const ek_body *body, int view, const uint8_t *masks, double shift[2]);
 /* Fills pull where a gradient can go. */
 void ek_body_differ(ek_body *body, const uint8_t *masks, double nll, double squared);
 

@@ -79,6 +79,25 @@ double ek_body_missed(const ek_body *b, const uint8_t *masks) {
   return sum;
 }
 
+int ek_body_shift(const ek_body *b, int view, const uint8_t *masks, double shift[2]) {
+  double seen[3] = {0}, drawn[3] = {0}; /* weight, and sums over x and y */
+  int columns = (b->width + 7) / 8;
+  masks += (size_t)view * (size_t)b->height * (size_t)columns;
+  for (int y = 0; y < b->height; y++, masks += columns) {
+    const float *light = b->light + ((int64_t)view * b->height + y) * b->stride;
+    for (int x = 0; x < b->width; x++) {
+      double on = masks[x / 8] >> (7 - x % 8) & 1, there = 1 - (double)light[x];
+      seen[0] += on, seen[1] += on * x, seen[2] += on * y;
+      drawn[0] += there, drawn[1] += there * x, drawn[2] += there * y;
+    }
+  }
+  if (seen[0] < 1 || drawn[0] < 1)
+    return 0;
+  for (int axis = 0; axis < 2; axis++)
+    shift[axis] = seen[1 + axis] / seen[0] - drawn[1 + axis] / drawn[0];
+  return 1;
+}
+
 void ek_body_differ(ek_body *b, const uint8_t *masks, double nll, double squared) {
   for (int64_t row = 0; row < (int64_t)b->layout.n_views * b->height; row++) {
     line l = line_of(b, masks, row);

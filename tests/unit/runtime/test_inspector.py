@@ -179,6 +179,9 @@ DEVIATIONS = [
     (11, -10.0, "body damage", "short", "forearm"),
     (16, 2.0, "camera moved", "camera-bump", "camera 1"),
     (17, -1.0, "camera moved", "camera-bump", "camera 1"),
+    (17, 6.0, "camera moved", "camera-bump", "camera 1"),
+    (16, -7.0, "camera moved", "camera-bump", "camera 1"),
+    (4, 25.0, "body damage", "bend", "upper_arm"),
     (21, 3.0, "camera moved", "camera-bump", "camera 2"),
 ]
 
