@@ -14,9 +14,8 @@ enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 /* Share of the misfit that a perfect fit may leave: a self-model is made for its pixels, and moved by parts of one its
  * edges are not as sharp. */
 #define LEFT 0.06
-/* Turn that tells how far a picture moves. */
+/* Turn of a camera that tells how far its picture moves. */
 #define AIM_RAD 0.01
-#define RIDGE 1e-3
 /* A step that made the picture worse is tried again at this length. */
 #define SHORTER 0.3
 
@@ -99,15 +98,15 @@ static int begin_healthy(ek_inspector *s, const float *q, const uint8_t *masks) 
   return misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
 
-/* What has gone far shows where none of its pixels was, and no pixel tells the way: the fit begins where the middle of
- * what is seen is that of what is drawn, in the camera's view, or the first. */
-static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *free) {
-  int view = free->kind == EK_CLASS_CAMERA ? s->config.deviations[free->index[0]].of : 0, status = EK_OK;
+/* A camera that was knocked may show the robot where none of its pixels was, and no pixel tells the way: the fit begins
+ * where the middle of what is seen is that of what is drawn. */
+static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *camera) {
+  int view = s->config.deviations[camera->index[0]].of, status = EK_OK;
   double from[2], by[3][2], jj[3] = {0}, misfit; /* jj: of the derivative with its transpose, xx xy yy */
   if (!ek_body_shift(s->body, view, masks, from))
     return EK_OK;
-  for (int i = 0; i < free->n; i++) {
-    double *size = &s->sizes[free->index[i]], kept = *size;
+  for (int i = 0; i < camera->n; i++) {
+    double *size = &s->sizes[camera->index[i]], kept = *size;
     *size += AIM_RAD;
     status = misfit_of(s, q, masks, s->sizes, &misfit);
     *size = kept;
@@ -117,13 +116,11 @@ static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_h
       by[i][axis] = (from[axis] - by[i][axis]) / AIM_RAD; /* px a radian */
     jj[0] += by[i][0] * by[i][0], jj[1] += by[i][0] * by[i][1], jj[2] += by[i][1] * by[i][1];
   }
-  double ridge = RIDGE * (jj[0] + jj[2]); /* a turn about one axis moves the middle one way */
-  jj[0] += ridge, jj[2] += ridge;
   double det = jj[0] * jj[2] - jj[1] * jj[1];
-  if (det > 0) {
+  if (det > 1e-6 * jj[0] * jj[2]) {
     double x = (jj[2] * from[0] - jj[1] * from[1]) / det, y = (jj[0] * from[1] - jj[1] * from[0]) / det;
-    for (int i = 0; i < free->n; i++)
-      s->sizes[free->index[i]] = within(s->sizes[free->index[i]] + by[i][0] * x + by[i][1] * y, EK_FARTHEST);
+    for (int i = 0; i < camera->n; i++)
+      s->sizes[camera->index[i]] = within(s->sizes[camera->index[i]] + by[i][0] * x + by[i][1] * y, EK_FARTHEST);
   }
   return misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
@@ -148,7 +145,7 @@ static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
   memcpy(kept, s->sizes, sizeof(double) * (size_t)s->n);
   const ek_hypothesis *free = next_probe(s);
   int status = begin_healthy(s, q, masks);
-  if (!status)
+  if (!status && free->kind == EK_CLASS_CAMERA)
     status = aim(s, q, masks, free);
   if (!status)
     status = ek_body_soften(s->body, s->wide_px);
