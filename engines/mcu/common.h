@@ -43,7 +43,7 @@ typedef struct {
 typedef struct {
   const int8_t *weights;  /* blocks of four rows, as the layout has them */
   const ek_block *blocks; /* ceil(rows / 4) */
-  const uint16_t *chunks; /* sparse: for every block how many chunks, then where in the input each begins */
+  const uint16_t *chunks; /* what is left out: linear_sparse.h and linear_runs.h */
   int32_t rows, length;   /* outputs; inputs of a segment, a whole number of steps of the kernel */
   uint8_t left;           /* sums are shifted left so far before they are multiplied */
   int8_t least;           /* of the outputs: 0 with a ReLU, else -127 */

@@ -1,4 +1,7 @@
-/* linear_sparse.h - a fully connected layer of which only blocks of weights that are not zero are kept. */
+/* linear_sparse.h - a fully connected layer of which only blocks of weights that are not zero are kept.
+ *
+ * chunks: for every block of rows how many chunks there are, then where in the input each begins.
+ */
 
 /* Adds to four sums n chunks of the input, those that `at` names; returns the weights that follow. */
 EK_INLINE const int8_t *ek_dot_sparse(int32_t *sum, const ek_in *input, const int8_t *w, const uint16_t *at, int n) {
