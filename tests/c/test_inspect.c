@@ -542,6 +542,6 @@ int main(void) {
   test_what_is_accepted_is_healthy();
   test_the_body_comes_back();
   test_looks();
-  test_anything(100);
+  test_anything(200);
   return 0;
 }
