@@ -11,7 +11,7 @@ import tables_evolution
 import tables_mcu
 import tables_models
 import tables_verify
-from tables_engines import PAGE, RESULTS, ROOT, rewritten, table
+from tables_engines import PAGE, RESULTS, ROOT, between, cpu_of, rewritten, table
 
 BEGIN, END = "<!-- results: written by benchmarks/tables.py -->", "<!-- end of results -->"
 
@@ -86,8 +86,7 @@ def section() -> str:
             continue
         revisions = sorted({part["revision"] for case in cases.values() for part in case.values()})
         virtual = ", virtual" if machine["virtual"] else ""
-        cpu = f"{machine['cpu']} {machine.get('generation', '')}".strip()
-        where = f"{cpu}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}"
+        where = f"{cpu_of(machine)}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}"
         blocks += [
             f"Recorded on {where} (revision {', '.join(revisions)}; `python benchmarks/record.py`).",
             "",
@@ -103,14 +102,10 @@ def section() -> str:
 def main() -> int:
     """Rewrite the pages between their marks; with --check only say whether that would change them."""
     readme = ROOT / "README.md"
-    text = readme.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    made = f"{head}{BEGIN}\n{section()}\n{END}{tail}"
     check = "--check" in sys.argv
     pages = {PAGE: rewritten(draw=not check), tables_models.PAGE: tables_models.rewritten(draw=not check),
              tables_verify.PAGE: tables_verify.rewritten(draw=not check), tables_mcu.PAGE: tables_mcu.rewritten(),
-             tables_evolution.PAGE: tables_evolution.rewritten(), readme: (text, made)}
+             tables_evolution.PAGE: tables_evolution.rewritten(), readme: between(readme, BEGIN, END, section())}
     if check:
         return int(any(before != after for before, after in pages.values()))
     for path, (_, after) in pages.items():

@@ -21,6 +21,18 @@ def recorded(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("engines-*.json"))]
 
 
+def between(page: Path, begin: str, end: str, body: str) -> tuple[str, str]:
+    """Return a page as it is, and with other text between its marks."""
+    text = page.read_text()
+    head, rest = text.split(begin)
+    return text, f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
+
+
+def cpu_of(machine: dict[str, Any]) -> str:
+    """Return a recorded machine's processor, with its generation."""
+    return f"{machine['cpu']} {machine.get('generation', '')}".strip()
+
+
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return a Markdown table whose first column is text."""
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
@@ -151,6 +163,4 @@ def page(draw: bool) -> str:
 
 def rewritten(draw: bool) -> tuple[str, str]:
     """Return docs/engines.md as it is, and with its generated part made anew."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    return text, f"{head}{BEGIN}\n{page(draw)}\n{END}{rest.split(END)[1]}"
+    return between(PAGE, BEGIN, END, page(draw))

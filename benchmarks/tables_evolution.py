@@ -7,7 +7,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-from tables_engines import RESULTS, ROOT, table
+from tables_engines import RESULTS, ROOT, between, cpu_of, table
 
 PAGE = ROOT / "docs" / "evolution.md"
 BEGIN, END = "<!-- evolved: written by benchmarks/tables.py -->", "<!-- end of evolved -->"
@@ -50,7 +50,6 @@ def section(name: str, results: list[Json]) -> str:
     """Return the part of the page about the searches of one name."""
     first = results[0]
     budgets, host = first["budgets"], first["machine"]
-    cpu = f"{host['cpu']} {host.get('generation', '')}".strip()
     seeds = ", ".join(str(r["seed"]) for r in results)
     tests = [r["best"]["test"]["psnr_db"] for r in results]
 
@@ -62,8 +61,8 @@ def section(name: str, results: list[Json]) -> str:
         f"{budgets['instructions']:,} instructions. PSNR and IoU in INT8 on validation poses; the winner's weights in "
         f"floats on the test split: {fmean(tests):.2f} dB. It took {mean('seconds'):,.0f} s, controls included: "
         f"{mean('evaluated'):,.0f} evaluated in {mean('generations'):,.0f} generations, {mean('steps'):,.0f} training "
-        f"steps; seed {seeds}. All costs are counted on the emulated core. Recorded on {cpu}, {host['cores']} cores "
-        f"(revision {first['revision']}).")
+        f"steps; seed {seeds}. All costs are counted on the emulated core. Recorded on {cpu_of(host)}, "
+        f"{host['cores']} cores (revision {first['revision']}).")
     rows = [_row(who, results) for who in NAMES]
     return "\n".join([f"### {name}", "", about, "", *table(
         ["", "PSNR dB", "IoU", "flash", "RAM", "instructions", "training steps", "keeps the budgets"], rows)])
@@ -71,7 +70,5 @@ def section(name: str, results: list[Json]) -> str:
 
 def rewritten() -> tuple[str, str]:
     """Return docs/evolution.md as it is, and with its generated part made anew."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
     body = "\n\n".join(section(name, results) for name, results in recorded()) or "None is recorded yet."
-    return text, f"{head}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
+    return between(PAGE, BEGIN, END, body)

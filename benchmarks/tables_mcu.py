@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tables_engines import RESULTS, ROOT, table
+from tables_engines import RESULTS, ROOT, between, table
 
 from edgekin.compile.mcu.cores import CORES
 
@@ -58,6 +58,4 @@ def body() -> str:
 
 def rewritten() -> tuple[str, str]:
     """Return docs/mcu.md as it is, and with its generated part made anew."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    return text, f"{head}{BEGIN}\n{body()}\n{END}{rest.split(END)[1]}"
+    return between(PAGE, BEGIN, END, body())

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tables_engines import RESULTS, ROOT
+from tables_engines import RESULTS, ROOT, between
 
 from edgekin.report import page, tables
 
@@ -42,9 +42,7 @@ def body(draw: bool) -> str:
 
 def rewritten(draw: bool) -> tuple[str, str]:
     """Return docs/models.md as it is, and with its generated part made anew."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    return text, f"{head}{BEGIN}\n{body(draw)}\n{END}{rest.split(END)[1]}"
+    return between(PAGE, BEGIN, END, body(draw))
 
 
 def readme(folder: Path) -> list[str]:

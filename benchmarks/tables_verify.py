@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tables_engines import RESULTS, ROOT
+from tables_engines import RESULTS, ROOT, between, cpu_of
 
 from edgekin.report import verify_page
 from edgekin.report import verify_tables as t
@@ -24,19 +24,16 @@ def section(name: str, machine: str, result: dict[str, Any], draw: bool) -> str:
             if plot in SHOWN:
                 (PAGE.parent / pattern.format(plot)).write_bytes(content)
     host = result["machine"]
-    cpu = f"{host['cpu']} {host.get('generation', '')}".strip()
     head = f"{t.healthy(result)}. {t.ratio(result)}. {t.exec_us(result)}.".replace(". m", ". M").replace(". i", ". I")
     return "\n".join([
-        f"### {name}", "", f"{head[:1].upper()}{head[1:]} Recorded on {cpu}, {host['cores']} cores (revision "
+        f"### {name}", "", f"{head[:1].upper()}{head[1:]} Recorded on {cpu_of(host)}, {host['cores']} cores (revision "
         f"{result['revision']}).", "", *t.by_size(result).markdown(), "", *t.nuisances(result).markdown(), "",
         *t.versus(result).markdown(), "", *(f"![{plot}]({pattern.format(plot)})" for plot in SHOWN)])
 
 
 def rewritten(draw: bool) -> tuple[str, str]:
     """Return docs/verify.md as it is, and with its generated part made anew."""
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
     parts = [section(path.stem.removeprefix("verify-"), path.parent.name, json.loads(path.read_text()), draw)
              for path in sorted(RESULTS.glob("*/verify-*.json"))]
     body = "\n\n".join(parts) or "None is recorded yet."
-    return text, f"{head}{BEGIN}\n{body}\n{END}{rest.split(END)[1]}"
+    return between(PAGE, BEGIN, END, body)

@@ -15,7 +15,7 @@ from edgekin.evolution import checkpoint
 from edgekin.evolution.controls import Control, Finals, finals
 from edgekin.evolution.costs import figures_of
 from edgekin.evolution.emulated import Measured, measured, missing
-from edgekin.evolution.fitting import Task, evaluate, ways_of
+from edgekin.evolution.fitting import Outcome, Task, evaluate, ways_of
 from edgekin.evolution.genome import Innovations
 from edgekin.evolution.islands import Member
 from edgekin.evolution.pool import Pool
@@ -241,11 +241,15 @@ def _written(run: Run, options: Options, problem: Problem, state: State, ended: 
     return result
 
 
+def _emulated(outcome: Outcome, way: Any, problem: Problem) -> Measured:
+    """What a model takes on the problem's core, built and run."""
+    return measured(way.file(way.model(outcome.genome, outcome.tensors)), problem.core, problem.validation)
+
+
 def _entry(member: Member, way: Any, problem: Problem, why: str) -> Entry:
     if why:
         return Entry(member, member.outcome.costs, None)
-    file = way.file(way.model(member.genome, member.outcome.tensors))
-    found: Measured = measured(file, problem.core, problem.validation)
+    found = _emulated(member.outcome, way, problem)
     return Entry(member, found.costs, found.mismatches)
 
 
@@ -254,7 +258,7 @@ def _weighed(control: Control, way: Any, problem: Problem) -> Control:
     outcome = control.outcome
     if outcome is None:
         return control
-    found = measured(way.file(way.model(outcome.genome, outcome.tensors)), problem.core, problem.validation)
+    found = _emulated(outcome, way, problem)
     return replace(control, outcome=replace(outcome, costs=found.costs), mismatches=found.mismatches)
 
 
