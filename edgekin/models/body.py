@@ -67,7 +67,7 @@ class Body:
         spec: its kinematic tree and cameras, which must share one picture size.
         links: (N,) the link that carries each ellipsoid.
         optics: see Optics.
-        isa: auto, scalar or avx2.
+        isa: auto, scalar, avx2 or avx512.
 
     Raises:
         ConfigError: a tree or camera that the library refuses.

@@ -59,7 +59,7 @@ static size_t most_packs(const ek_body_layout *l) {
 static int allocate(ek_body *b) {
   ek_body_layout *l = &b->layout;
   size_t n = (size_t)l->n_ellipsoids, links = (size_t)l->n_links, views = (size_t)l->n_views;
-  size_t pixels = views * (size_t)b->height * (size_t)b->stride;
+  size_t pixels = views * (size_t)b->height * (size_t)b->stride + EK_SPLAT_CLEARED;
   l->joints = copy(l->joints, sizeof(ek_joint) * (size_t)l->n_joints);
   l->cameras = copy(l->cameras, sizeof(ek_camera) * views);
   l->link_of_ellipsoid = copy(l->link_of_ellipsoid, sizeof(int32_t) * n);

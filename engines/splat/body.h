@@ -21,6 +21,8 @@
 #define EK_SPLAT_LANES 8
 /* Outlines of fewer columns are drawn as boxes. */
 #define EK_SPLAT_NARROW 33
+/* Pixels of a row that become empty at once; pictures are allocated so much longer. */
+#define EK_SPLAT_CLEARED 64
 
 typedef double ek_pose[12]; /* row-major 3x4 [R | t] */
 
@@ -31,7 +33,8 @@ typedef struct {
   double opacity;
 } ek_ellipsoid;
 
-/* Its outline in one view. Pixel (x, y) is sampled at (x, y) of these coordinates. */
+/* Its outline in one view. Pixel (x, y) is sampled at (x, y) of these coordinates. outlines.h writes it as a vector of
+ * eight numbers and two pairs of ends. */
 typedef struct {
   float u, v;     /* centre, px */
   float a, b2, c; /* fade = (a dx + b2 dy) dx + c dy^2 + inner */
@@ -55,6 +58,7 @@ typedef struct {
 /* Up to eight ellipsoids of one link, side by side. */
 typedef struct {
   float centre[3][EK_SPLAT_LANES], axes[9][EK_SPLAT_LANES], rise[EK_SPLAT_LANES], reach[EK_SPLAT_LANES];
+  float opacity[EK_SPLAT_LANES], rest[EK_SPLAT_LANES];
   int32_t of[EK_SPLAT_LANES], n, link;
 } ek_pack;
 

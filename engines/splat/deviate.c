@@ -115,7 +115,8 @@ static int allocate(ek_deviator *d, const ek_body *b) {
   d->through = malloc(sizeof *d->through * (size_t)d->n * (size_t)d->n_groups);
   d->edge_px = calloc(links, sizeof *d->edge_px);
   d->outlines = malloc(sizeof *d->outlines * views * (size_t)b->layout.n_ellipsoids);
-  d->light = malloc(sizeof *d->light * rows * (size_t)b->stride), d->cells = malloc(sizeof *d->cells * rows);
+  d->light = malloc(sizeof *d->light * (rows * (size_t)b->stride + EK_SPLAT_CLEARED));
+  d->cells = malloc(sizeof *d->cells * rows);
   if (!d->shape || !d->cameras || !d->slope || !d->products || !d->met || !d->jacobian || !d->half || !d->head ||
       !d->touched || !d->records || !d->edge_px || !d->outlines || !d->light || !d->cells || !d->through)
     return EK_E_MEMORY;

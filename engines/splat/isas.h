@@ -21,6 +21,33 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 #define ISA_OF(body, name) name##_base
 #endif
 
+static inline void transpose_base(v8f rows[8]) {
+  for (int r = 0; r < 8; r++)
+    for (int c = 0; c < r; c++) {
+      float other = rows[r][c];
+      rows[r][c] = rows[c][r], rows[c][r] = other;
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static inline void transpose_avx2(v8f rows[8]) {
+  v8f pairs[8], fours[8];
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = __builtin_ia32_unpcklps256(rows[i], rows[i + 1]);
+    pairs[i + 1] = __builtin_ia32_unpckhps256(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int k = 0; k < 2; k++) {
+      fours[i + 2 * k] = __builtin_ia32_shufps256(pairs[i + k], pairs[i + k + 2], 0x44);
+      fours[i + 2 * k + 1] = __builtin_ia32_shufps256(pairs[i + k], pairs[i + k + 2], 0xee);
+    }
+  for (int i = 0; i < 4; i++) {
+    rows[i] = __builtin_ia32_vperm2f128_ps256(fours[i], fours[i + 4], 0x20);
+    rows[i + 4] = __builtin_ia32_vperm2f128_ps256(fours[i], fours[i + 4], 0x31);
+  }
+}
+#endif
+
 #endif
 
 /* a where an operand is NaN is not asked for: none is where these are used, but that of ISA_MAX(a, 0). */

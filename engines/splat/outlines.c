@@ -15,11 +15,8 @@
 void ek_body_pack(ek_body *b) {
   int n = 0;
   for (int view = 0; view < b->layout.n_views; view++)
-    for (int i = 0; i < b->layout.n_ellipsoids; i++) {
-      const ek_ellipsoid *e = &b->ellipsoids[i];
-      b->outlines[view * b->layout.n_ellipsoids + i] =
-          (ek_outline){.top = 1, .opacity = (float)e->opacity, .rest = (float)(1 - e->opacity)};
-    }
+    for (int i = 0; i < b->layout.n_ellipsoids; i++)
+      b->outlines[view * b->layout.n_ellipsoids + i] = (ek_outline){.top = 1};
   for (int link = 0; link < b->layout.n_links; link++) {
     ek_pack *p = NULL;
     for (int i = 0; i < b->layout.n_ellipsoids; i++) {
@@ -35,7 +32,9 @@ void ek_body_pack(ek_body *b) {
         p->centre[k][p->n] = (float)e->centre[k];
       for (int k = 0; k < 9; k++)
         p->axes[k][p->n] = (float)e->axes[k];
-      p->rise[p->n] = (float)e->rise, p->reach[p->n] = (float)e->reach, p->of[p->n++] = i;
+      p->rise[p->n] = (float)e->rise, p->reach[p->n] = (float)e->reach;
+      p->opacity[p->n] = (float)e->opacity, p->rest[p->n] = (float)(1 - e->opacity);
+      p->of[p->n++] = i;
     }
   }
   b->n_packs = n;

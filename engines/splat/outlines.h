@@ -15,8 +15,10 @@ ISA_TARGET static inline void ISA(whole)(const v8f *middle, const v8f *reach, in
 ISA_TARGET static void ISA(outline8)(const ek_pack *pack, const float *pose, const ek_lens *lens, float edge_px,
                                      ek_outline *out) {
   v8f zero = {0}, centre[3], axes[9], rise, reach, x[3], m[9], a[3], b[3];
-  memcpy(centre, pack->centre, sizeof centre);
-  memcpy(axes, pack->axes, sizeof axes);
+  for (int k = 0; k < 3; k++) /* one by one: whole arrays would be copied by a slow string instruction */
+    memcpy(&centre[k], pack->centre[k], sizeof centre[k]);
+  for (int k = 0; k < 9; k++)
+    memcpy(&axes[k], pack->axes[k], sizeof axes[k]);
   memcpy(&rise, pack->rise, sizeof rise);
   memcpy(&reach, pack->reach, sizeof reach);
   for (int r = 0; r < 3; r++, pose += 4) {
@@ -59,10 +61,15 @@ ISA_TARGET static void ISA(outline8)(const ek_pack *pack, const float *pose, con
   ISA(whole)(&v, &high, lens->height, &top, &bottom);
   v8i seen = visible & (left <= right);
   top = (seen & top) | (~seen & 1), bottom = seen & bottom;
-  v8f fa = scale * cyy, fb = hxy * (-2 * both) * scale, fc = scale * cxx, inner = zero + 0.5f - rise;
+  v8f fields[8] = {u, v, scale * cyy, hxy * (-2 * both) * scale, scale * cxx, zero + 0.5f - rise};
+  v8i rows = top | bottom << 16, columns = left | right << 16; /* none is negative */
+  memcpy(&fields[6], pack->opacity, sizeof fields[6]);
+  memcpy(&fields[7], pack->rest, sizeof fields[7]);
+  ISA(transpose)(fields);
   for (int i = 0; i < pack->n; i++) {
     ek_outline *o = &out[pack->of[i]];
-    o->u = u[i], o->v = v[i], o->a = fa[i], o->b2 = fb[i], o->c = fc[i], o->inner = inner[i];
-    o->left = (int16_t)left[i], o->right = (int16_t)right[i], o->top = (int16_t)top[i], o->bottom = (int16_t)bottom[i];
+    int32_t ends[2] = {rows[i], columns[i]};
+    memcpy(o, &fields[i], sizeof fields[i]);
+    memcpy(&o->top, ends, sizeof ends);
   }
 }

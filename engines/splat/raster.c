@@ -16,20 +16,16 @@ static inline uint64_t ek_cells(int first, int last, int cell) {
 #define ISA_TEXT "raster.h"
 #include "isas.h"
 
-/* What the last picture touched becomes empty again. */
-static void clear(ek_body *b, int view) {
-  size_t bytes = sizeof(float) << b->cell;
-  int64_t row = (int64_t)view * b->height;
-  for (int y = 0; y < b->height; y++, row++) {
-    for (uint64_t cells = b->touched[row]; cells; cells &= cells - 1) {
-      int64_t at = row * b->stride + ((int64_t)__builtin_ctzll(cells) << b->cell);
-      if (b->cell == 3)
-        memcpy(b->light + at, b->empty + at, 8 * sizeof(float));
-      else
-        memcpy(b->light + at, b->empty + at, bytes);
-    }
-    b->touched[row] = b->n_background ? ek_cells(0, b->width - 1, b->cell) : 0;
+#include "pairs.h"
+
+static void draw(const ek_body *b, const ek_outline *o, const ek_picture *p) {
+#if defined(__x86_64__)
+  if (b->layout.isa == EK_ISA_AVX512 && o->right - o->left < EK_SPLAT_NARROW) {
+    draw_pairs(o, p);
+    return;
   }
+#endif
+  ISA_OF(b, draw)(o, p);
 }
 
 void ek_body_draw(ek_body *b) {
@@ -37,10 +33,11 @@ void ek_body_draw(ek_body *b) {
     int64_t row = (int64_t)view * b->height;
     const ek_picture p = {b->light + row * b->stride, b->touched + row, b->stride, b->width, b->cell};
     const ek_outline *o = b->outlines + (int64_t)view * b->layout.n_ellipsoids;
-    clear(b, view);
+    ISA_OF(b, clear)
+    (&p, b->empty + row * b->stride, b->height, b->n_background ? ek_cells(0, b->width - 1, b->cell) : 0);
     for (int i = 0; i < b->layout.n_ellipsoids; i++)
       if (o[i].top <= o[i].bottom)
-        ISA_OF(b, draw)(&o[i], &p);
+        draw(b, &o[i], &p);
   }
 }
 

@@ -1,6 +1,25 @@
 /* raster.h - the light that the ellipsoids leave, and what pulls at them. Text of isas.h; see raster.c. */
 #include "span.h"
 
+/* What the last picture touched becomes empty again, and its cells are `touched` from now on. Blocks of one size are
+ * copied, because their number is predictable and that of the cells is not; they may reach into the next row, which is
+ * not drawn yet. */
+ISA_TARGET static void ISA(clear)(const ek_picture *p, const float *empty, int height, uint64_t touched) {
+  float *light = p->light;
+  for (int y = 0; y < height; y++, light += p->stride, empty += p->stride) {
+    uint64_t cells = p->touched[y];
+    int x = cells ? (__builtin_ctzll(cells) << p->cell) & ~(EK_SPLAT_CLEARED - 1) : 0;
+    int end = cells ? (64 - __builtin_clzll(cells)) << p->cell : 0;
+    p->touched[y] = touched;
+    for (; x < end; x += EK_SPLAT_CLEARED)
+      for (int k = 0; k < EK_SPLAT_CLEARED; k += EK_SPLAT_LANES) {
+        v8f eight;
+        memcpy(&eight, empty + x + k, sizeof eight);
+        memcpy(light + x + k, &eight, sizeof eight);
+      }
+  }
+}
+
 /* An outline in every lane. Fetched once: to the compiler, a pixel that is written could be an outline's number. */
 typedef struct {
   v8f a, b2, c, inner, opacity, rest;
