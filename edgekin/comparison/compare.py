@@ -178,8 +178,8 @@ class _Comparer:
             self.say(name, "compiling", number / len(runs))
             slow = self.plan.rows[name].contestant.slow and not self.preset.slow
             deployed[name] = in_torch(run, SLOW) if slow else deploy(run)
-        predict = {f"{name}/{engine}": f for name, d in deployed.items() for engine, f in d.predict.items()}
-        times = time_in_turns(predict, split.test.joint_pos, Budget(self.latency_s, self.preset.latency_frames),
+        bind = {f"{name}/{engine}": f for name, d in deployed.items() for engine, f in d.bind.items()}
+        times = time_in_turns(bind, split.test.joint_pos, Budget(self.latency_s, self.preset.latency_frames),
                               lambda share: self.say("all models", "timing", share, self.latency_s))
         content = {name: {"bytes": d.weight_bytes, "native_precision": d.precision, "why_not": d.why_not,
                           "latency_us": {engine: times.get(f"{name}/{engine}") for engine in ENGINES}}
@@ -203,7 +203,8 @@ class _Comparer:
                          "n_test": preset.test, "budget": self.config.budget,
                          "train_seconds": round(sum(_seconds(m) for m in metrics.values()), 1),
                          "latency": "one frame, joint angles to picture, batch 1, warm, one thread pinned to one core, "
-                                    "all engines in turns; torch and ONNX Runtime FP32, native at its precision"},
+                                    "all engines in turns, inputs bound beforehand; torch and ONNX Runtime FP32, native "
+                                    "at its precision"},
             "rows": sorted(rows, key=lambda row: -float(row["psnr_db"])), "floors": first["floors"],
             "published": PUBLISHED, "data_efficiency": self.curve(metrics), "ablations": self.ablations(metrics),
             "panels": seen, "left_out": list(self.plan.left_out),

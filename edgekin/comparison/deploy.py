@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from edgekin.training.run import Run
 
 F32 = NDArray[np.float32]
-#: joints (1, J) float32 rad -> a picture, somewhere in memory; nothing is scored.
-Predict = Callable[[F32], object]
+#: Draws one picture, somewhere in memory; nothing is scored.
+Frame = Callable[[], object]
+#: joints (1, J) float32 rad -> the call that draws them, with all done that has to be done once.
+Bind = Callable[[F32], Frame]
 
 ENGINES = ("torch", "onnxruntime", "native")
 #: Poses that the timed frames go through.
@@ -38,7 +41,7 @@ P99_FRAMES = 100
 class Deployed:
     """A model in the engines that can run it."""
 
-    predict: dict[str, Predict]  # by engine
+    bind: dict[str, Bind]  # by engine
     why_not: dict[str, str]  # engine -> why it cannot
     precision: str | None  # of the native weight file
     weight_bytes: int | None  # of the native weight file
@@ -51,18 +54,18 @@ def in_torch(run: Run, why: str) -> Deployed:
 
 def deploy(run: Run) -> Deployed:
     """Compile a run for every engine: torch and ONNX Runtime in FP32, native in INT8 or else FP32."""
-    predict: dict[str, Predict] = {"torch": _torch(run)}
+    bind: dict[str, Bind] = {"torch": _torch(run)}
     why_not: dict[str, str] = {}
     try:
         product, _ = compile_product(run, CompileConfig(precision="fp32", target="onnx"))
-        predict["onnxruntime"] = _onnxruntime(product)
+        bind["onnxruntime"] = _onnxruntime(product)
     except EdgekinError as error:
         why_not["onnxruntime"] = error.message
     native, reason = _native_product(run)
     if native is None:
-        return Deployed(predict, {**why_not, "native": reason}, None, None)
-    predict["native"] = _native(native)
-    return Deployed(predict, why_not, native.precision, native.weight_bytes)
+        return Deployed(bind, {**why_not, "native": reason}, None, None)
+    bind["native"] = _native(native)
+    return Deployed(bind, why_not, native.precision, native.weight_bytes)
 
 
 def _native_product(run: Run) -> tuple[Product | None, str]:
@@ -77,57 +80,50 @@ def _native_product(run: Run) -> tuple[Product | None, str]:
     return None, reason
 
 
-def _torch(run: Run) -> Predict:
+def _torch(run: Run) -> Bind:
     import torch
 
     module = run.model()
     # A model that always predicts depth does so in every engine; others draw it by another path, which no engine has.
     call: Any = module.both if needs_depth(run.self_model.name) else module
 
-    def predict(joints: F32) -> object:
+    def draw(joints: torch.Tensor) -> object:
         with torch.inference_mode():
-            return call(torch.from_numpy(joints))
+            return call(joints)
 
-    return predict
+    return lambda joints: partial(draw, torch.from_numpy(joints))
 
 
-def _onnxruntime(product: Product) -> Predict:
+def _onnxruntime(product: Product) -> Bind:
     """Inputs and outputs bound once: the fastest that its Python package offers."""
     from edgekin.compile.onnx_export import open_session
 
     session = open_session(product.files[product.main])
     into = session.get_inputs()[0]
-    joints_in = np.zeros(into.shape, np.float32)
-    binding = session.io_binding()
-    binding.bind_input(into.name, "cpu", 0, np.float32, joints_in.shape, joints_in.ctypes.data)
-    pictures = []
-    for out in session.get_outputs():
-        picture = np.zeros(out.shape, np.float32)
-        binding.bind_output(out.name, "cpu", 0, np.float32, picture.shape, picture.ctypes.data)
-        pictures.append(picture)
+    pictures = {out.name: np.zeros(out.shape, np.float32) for out in session.get_outputs()}
 
-    def predict(joints: F32) -> object:
-        joints_in[:] = joints
-        session.run_with_iobinding(binding)
-        return pictures
+    def bind(joints: F32) -> Frame:
+        binding = session.io_binding()
+        binding.bind_input(into.name, "cpu", 0, np.float32, joints.shape, joints.ctypes.data)
+        for out in session.get_outputs():
+            binding.bind_output(out.name, "cpu", 0, np.float32, out.shape, pictures[out.name].ctypes.data)
+        return partial(session.run_with_iobinding, binding)
 
-    return predict
+    return bind
 
 
-def _native(product: Product) -> Predict:
+def _native(product: Product) -> Bind:
     """The function that the loop calls; the picture stays in the engine, where it is scored."""
     from edgekin._ek import ffi, lib
     from edgekin.runtime.engine import Engine
 
     engine = Engine.open(product.files[product.main])
-    run, handle, view = lib.ek_engine_run, engine.handle, ffi.from_buffer
 
-    def predict(joints: F32) -> object:
-        if run(handle, view("float[]", joints)):
-            engine.run(joints[0])  # tells what is wrong
-        return engine
+    def bind(joints: F32) -> Frame:
+        engine.run(joints[0])  # tells what is wrong with the joints, if anything is; what is timed tells nothing
+        return partial(lib.ek_engine_run, engine.handle, ffi.from_buffer("float[]", joints))
 
-    return predict
+    return bind
 
 
 @dataclass(frozen=True)
@@ -138,12 +134,12 @@ class Budget:
     frames: int  # of each at least
 
 
-def time_in_turns(predict: dict[str, Predict], joint_pos: NDArray[np.float64], budget: Budget,
+def time_in_turns(bind: dict[str, Bind], joint_pos: NDArray[np.float64], budget: Budget,
                   report: Callable[[float], None] = lambda share: None) -> dict[str, dict[str, Any]]:
     """Time every engine at batch 1, warm, pinned to one core, on one thread, in turns whose order rotates.
 
     Args:
-        predict: by name.
+        bind: by name.
         joint_pos: (N, J) rad.
         budget: when to stop; an engine too slow for its frames within four times the seconds has fewer.
         report: called with the share that is done.
@@ -152,7 +148,8 @@ def time_in_turns(predict: dict[str, Predict], joint_pos: NDArray[np.float64], b
         By name {p50, p99, n}, us; p99 is None where there are fewer than P99_FRAMES frames.
     """
     joints = [np.ascontiguousarray(q[None], np.float32) for q in joint_pos[:POSES]]
-    names, times = list(predict), {name: list[int]() for name in predict}
+    frames = {name: [of(q) for q in joints] for name, of in bind.items()}
+    names, times = list(bind), {name: list[int]() for name in bind}
     if not names:
         return {}
     start, rounds = time.monotonic(), 0
@@ -165,22 +162,23 @@ def time_in_turns(predict: dict[str, Predict], joint_pos: NDArray[np.float64], b
                 break
             shift = rounds % len(names)
             for name in names[shift:] + names[:shift]:
-                _turn(predict[name], joints, times[name])
+                _turn(frames[name], times[name])
             rounds += 1
     return {name: _percentiles(found) for name, found in times.items()}
 
 
-def _turn(predict: Predict, joints: list[F32], times: list[int]) -> None:
-    clock, n, offset = time.perf_counter_ns, len(joints), len(times)
+def _turn(frames: list[Frame], times: list[int]) -> None:
+    clock, n, offset = time.perf_counter_ns, len(frames), len(times)
     begin = clock()
     for i in range(WARM_FRAMES):
-        predict(joints[i % n])
+        frames[i % n]()
         if clock() - begin > TURN_S * 1e9:
             break
     stop, i = clock() + int(TURN_S * 1e9), 0
     while not i or clock() < stop:
+        frame = frames[(offset + i) % n]
         start = clock()
-        predict(joints[(offset + i) % n])
+        frame()
         times.append(clock() - start)
         i += 1
 

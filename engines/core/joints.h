@@ -23,22 +23,22 @@ static inline int ek_joints_check(const float *joints, int n) {
 
 /* The pose (3x4) that a coordinate gives a link. Rodrigues: R = cos I + sin [a]x + (1 - cos) a a^T. */
 static inline void ek_joint_motion(const ek_joint *joint, double q, double *out) {
-  static const double identity[12] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0};
   const double *a = joint->axis;
-  memcpy(out, identity, sizeof identity);
-  if (joint->kind == EK_JOINT_PRISMATIC) {
-    for (int r = 0; r < 3; r++)
-      out[4 * r + 3] = q * a[r];
-  } else if (joint->kind == EK_JOINT_REVOLUTE) {
-    double c = cos(q), s = sin(q), v = 1 - c;
-    for (int r = 0; r < 3; r++) {
-      for (int k = 0; k < 3; k++)
-        out[4 * r + k] = v * a[r] * a[k] + (r == k ? c : 0);
-    }
-    out[1] -= s * a[2], out[4] += s * a[2];
-    out[2] += s * a[1], out[8] -= s * a[1];
-    out[6] -= s * a[0], out[9] += s * a[0];
+  int slides = joint->kind == EK_JOINT_PRISMATIC;
+  for (int r = 0; r < 3; r++) {
+    for (int k = 0; k < 3; k++)
+      out[4 * r + k] = r == k;
+    out[4 * r + 3] = slides ? q * a[r] : 0;
   }
+  if (joint->kind != EK_JOINT_REVOLUTE)
+    return;
+  double c = cos(q), s = sin(q), v = 1 - c;
+  for (int r = 0; r < 3; r++)
+    for (int k = 0; k < 3; k++)
+      out[4 * r + k] = v * a[r] * a[k] + (r == k ? c : 0);
+  out[1] -= s * a[2], out[4] += s * a[2];
+  out[2] += s * a[1], out[8] -= s * a[1];
+  out[6] -= s * a[0], out[9] += s * a[0];
 }
 
 #endif

@@ -69,6 +69,7 @@ static const float *camera_parameters(const ek_body *b, int view) {
 }
 
 void ek_body_correct(ek_body *b) {
+  memcpy(b->links[0], b->layout.base, sizeof(ek_pose)); /* no joint moves it */
   for (int j = 0; j < b->layout.n_joints; j++) {
     ek_pose move;
     correction(joint_parameters(b, j), move);
@@ -87,29 +88,27 @@ void ek_body_correct(ek_body *b) {
 
 void ek_body_pose(ek_body *b, const float *q) {
   const ek_body_layout *l = &b->layout;
-  memcpy(b->links[0], l->base, sizeof(ek_pose));
+  const ek_deviator *d = b->deviator;
+  ek_pose place, local, shaped;
   for (int j = 0; j < l->n_joints; j++) {
     const ek_joint *joint = &l->joints[j];
-    ek_pose place, local;
     ek_joint_motion(joint, joint->coordinate < 0 ? joint->rest : q[joint->coordinate], b->motion[j]);
-    memcpy(place, b->corrected[j], sizeof place);
-    if (b->deviator)
+    if (d) {
+      memcpy(place, b->corrected[j], sizeof place);
       ek_deviate_place(b, j, place);
-    ek_pose_compose(place, b->motion[j], local);
+    }
+    ek_pose_compose(d ? place : b->corrected[j], b->motion[j], local);
     ek_pose_compose(b->links[joint->parent], local, b->links[joint->child]);
-    if (b->deviator)
+    if (d)
       ek_deviate_link(b, joint->child);
   }
   for (int v = 0; v < l->n_views; v++) {
-    const ek_deviator *d = b->deviator;
     if (d)
       ek_deviate_camera(b, v);
     for (int i = 0; i < l->n_links; i++) {
-      ek_pose drawn;
-      memcpy(drawn, b->links[i], sizeof drawn);
       if (d)
-        ek_pose_compose(b->links[i], d->shape[i], drawn);
-      ek_pose_compose(d ? d->cameras[v] : b->cameras[v], drawn, b->seen[v * l->n_links + i]);
+        ek_pose_compose(b->links[i], d->shape[i], shaped);
+      ek_pose_compose(d ? d->cameras[v] : b->cameras[v], d ? shaped : b->links[i], b->seen[v * l->n_links + i]);
     }
   }
 }

@@ -12,14 +12,17 @@ def test_every_engine_has_its_turns_on_one_core_and_gets_its_frames():
     cores, seen, order = os.sched_getaffinity(0), [], []
 
     def engine(name, seconds):
-        def predict(joints):
-            assert joints.shape == (1, 3)
-            assert joints.dtype == np.float32
+        def frame():
             seen.append(os.sched_getaffinity(0))
             if not order or order[-1] != name:
                 order.append(name)
             time.sleep(seconds)
-        return predict
+
+        def bind(joints):
+            assert joints.shape == (1, 3)
+            assert joints.dtype == np.float32
+            return frame
+        return bind
 
     shares = []
     found = time_in_turns({"fast": engine("fast", 0.0), "slow": engine("slow", 0.03)}, np.zeros((POSES, 3)),
