@@ -203,8 +203,8 @@ class _Comparer:
                          "n_test": preset.test, "budget": self.config.budget,
                          "train_seconds": round(sum(_seconds(m) for m in metrics.values()), 1),
                          "latency": "one frame, joint angles to picture, batch 1, warm, one thread pinned to one core, "
-                                    "all engines in turns, inputs bound beforehand; torch and ONNX Runtime FP32, native "
-                                    "at its precision"},
+                                    "all engines in turns, inputs bound beforehand; torch and ONNX Runtime FP32, "
+                                    "native at its precision"},
             "rows": sorted(rows, key=lambda row: -float(row["psnr_db"])), "floors": first["floors"],
             "published": PUBLISHED, "data_efficiency": self.curve(metrics), "ablations": self.ablations(metrics),
             "panels": seen, "left_out": list(self.plan.left_out),
