@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("core", nargs="+", choices=list(CORES))
     parser.add_argument("--models", type=int, default=72)
-    parser.add_argument("--bodies", type=int, default=8)
+    parser.add_argument("--bodies", type=int, default=24)
     args = parser.parse_args()
     posed = [problem(side) for side in SIDES]
     graphs, files = decoders(posed, args.models), bodies(posed, args.bodies)

@@ -19,7 +19,7 @@ ONCE = " once"
 #: EK_COPIED: with a layer's numbers known a convolution takes a third less.
 COPIED = ("conv", "conv_plain", "conv_spans")
 #: Of a struct that describes a layer, and of the table that scores pixels.
-STRUCT_BYTES, PIXELS_BYTES = 64, 256 * 8
+STRUCT_BYTES, PIXELS_BYTES = 64, 257 * 8
 
 
 def features(graph: QuantGraph, program: Program, layout: str, pixels: int) -> dict[str, float]:

@@ -1,38 +1,37 @@
 /* body.h - a body model: soft ellipsoids on a kinematic chain, seen by its cameras. */
 typedef struct {
+  uint8_t skipped, n; /* pixels without anything, then pixels of what no joint moves */
+} ek_still;
+
+typedef struct {
   const ek_hinge *hinges;
-  const ek_ellipsoid *ellipsoids;
+  const ek_ellipsoid *ellipsoids; /* those that move */
   const ek_view *views;
   const uint8_t (*cover)[EK_STEPS]; /* light that is taken, by fade: / 256 */
-  const uint8_t *background;        /* (views, height, width) light without the robot; NULL: all of it */
+  const ek_still *spans;            /* of all views, one after the other */
+  const int8_t *still;              /* their pixels */
   ek_optics optics;
-  int32_t n_hinges, n_ellipsoids, n_views, height, width;
+  int32_t n_hinges, n_ellipsoids, n_views, n_spans, height, width;
 } ek_body;
 
 /* Draws all views: (views, height, width), from -127 (no robot) to 127. frames: n_hinges + 1. */
 static void ek_predict(const ek_body *b, const int32_t *joints, ek_pose *frames, int8_t *picture) {
   int pixels = b->height * b->width;
+  const int8_t *still = b->still;
+  int8_t *at = picture;
+  __builtin_memset(picture, EK_NOTHING, (size_t)(b->n_views * pixels));
+  for (const ek_still *s = b->spans; s < b->spans + b->n_spans; s++) {
+    at += s->skipped;
+    __builtin_memcpy(at, still, s->n);
+    at += s->n, still += s->n;
+  }
   for (int v = 0; v < b->n_views; v++) {
-    uint8_t *light = (uint8_t *)picture + v * pixels;
-    uint32_t word;
-    int i = 0;
-    if (b->background)
-      __builtin_memcpy(light, b->background + v * pixels, (size_t)pixels);
-    else
-      __builtin_memset(light, EK_LIGHT, (size_t)pixels);
     frames[0] = b->views[v].base;
     ek_frames(b->hinges, b->n_hinges, joints, frames);
     for (const ek_ellipsoid *e = b->ellipsoids; e < b->ellipsoids + b->n_ellipsoids; e++) {
       ek_outline o;
       if (ek_project(e, &frames[e->frame], &b->views[v], &b->optics, &o))
-        ek_draw(&o, b->cover[e->of], light, b->width, b->height);
+        ek_draw(&o, b->cover[e->of], picture + v * pixels, b->width, b->height);
     }
-    for (; i + 4 <= pixels; i += 4) { /* 127 - light */
-      __builtin_memcpy(&word, light + i, 4);
-      word ^= UINT32_C(0x7F7F7F7F);
-      __builtin_memcpy(light + i, &word, 4);
-    }
-    for (; i < pixels; i++)
-      light[i] ^= 0x7F;
   }
 }

@@ -19,9 +19,11 @@
 
 #if defined(__GNUC__)
 #define EK_INLINE static inline __attribute__((always_inline))
+#define EK_APART static __attribute__((noinline))
 #define EK_ALIGNED __attribute__((aligned(8)))
 #else
 #define EK_INLINE static inline
+#define EK_APART static
 #define EK_ALIGNED
 #endif
 

@@ -18,7 +18,7 @@ I64 = NDArray[np.int64]
 FAINT, EDGE = 1e-3, 3.0
 #: A steeper edge than this is a step within a few hundredths of a pixel; it keeps the differences of the fade in range.
 STEEPEST = 32.0
-LIGHT, STEPS = 254, 64  # EK_LIGHT, EK_STEPS
+LIGHT, STEPS = 254, 64  # of all that comes through; EK_STEPS
 #: Shapes are px^2 in 2^-14 where focal lengths allow it.
 SHAPE_BITS = 14
 #: What positions and rotations may reach, in bits.
@@ -73,6 +73,11 @@ class FixedBody:
     n_q: int
     empty: float
     background: NDArray[np.uint8] | None  # (V, H, W) light
+
+    @property
+    def n_still(self) -> int:
+        """How many ellipsoids no joint moves: they come first."""
+        return int((self.frame == 0).sum())
 
 
 @dataclass
@@ -130,6 +135,9 @@ def fixed(body: BodyNumbers) -> FixedBody:
         frames.add(joint)
     opacity = np.minimum(1 / (1 + np.exp(-body.ellipsoids[:, 11])), 1.0)
     seen = np.flatnonzero(opacity >= FAINT)
+    frame = np.array([frames.links[int(body.links[i])][0] for i in seen])
+    order = np.argsort(frame > 0, kind="stable")
+    seen, frame = seen[order], frame[order]
     place_bits = _place_bits(body, frames, seen)
     centre, shape, scale = _shapes(body, frames, seen, place_bits)
     each = np.stack([_cover(round(64 * opacity[i]) / 64) for i in seen])
@@ -146,7 +154,7 @@ def fixed(body: BodyNumbers) -> FixedBody:
     return FixedBody(
         [_hinge(*entry, place_bits) for entry in frames.hinges],
         [_view(c, body.base, place_bits, shape_bits) for c in body.cameras], centre, shape, _q(rise, 20), scale,
-        np.array([frames.links[int(body.links[i])][0] for i in seen]), cover.ravel(), covers,
+        frame, cover.ravel(), covers,
         max(1, round(min(c.near for c in body.cameras) * 2**place_bits)), round(body.low_pass_px2 * 2**shape_bits),
         shape_bits, camera.width, camera.height, body.n_q, body.empty, background)
 

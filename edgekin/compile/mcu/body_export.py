@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekin.compile.mcu.body import FixedBody, FixedPose
+from edgekin.compile.mcu.body_still import Still, still
 from edgekin.compile.mcu.decoder import HEADER, SOURCE, Exported, header
 from edgekin.compile.mcu.emit import braced, constant, kernels_text
 from edgekin.compile.mcu.program import Table
@@ -26,21 +27,24 @@ def _array(ctype: str, name: str, entries: Iterable[str]) -> str:
     return f"static const {ctype} {name}[] = {{\n" + "".join(f"{entry},\n" for entry in entries) + "};\n"
 
 
-def _constants(body: FixedBody) -> str:
+def _constants(body: FixedBody, stands: Still) -> str:
     hinges = [f"{{{_pose(h.start)}, {h.parent}, {h.joint}, {h.slide}}}" for h in body.hinges]
     views = [f"{{{_pose(v.base)}, {', '.join(map(str, (*v.lens.tolist(), *v.products.tolist())))}}}"
              for v in body.views]
     rows = zip(body.centre, body.shape, body.rise.tolist(), body.scale.tolist(), body.frame.tolist(),
                body.cover.tolist(), strict=True)
     ellipsoids = [f"{{{braced(c)}, {braced(s)}, {rise}, {scale}, {frame}, {of}}}"
-                  for c, s, rise, scale, frame, of in rows]
-    text = _array("ek_view", "model_views", views) + _array("ek_ellipsoid", "model_ellipsoids", ellipsoids)
+                  for c, s, rise, scale, frame, of in rows][body.n_still :]
+    text = _array("ek_view", "model_views", views)
+    if ellipsoids:
+        text += _array("ek_ellipsoid", "model_ellipsoids", ellipsoids)
     cover = "".join(f"{braced(row)},\n" for row in body.covers)
     text += f"static const uint8_t model_cover[][EK_STEPS] = {{\n{cover}}};\n"
     if hinges:
         text += _array("ek_hinge", "model_hinges", hinges)
-    if body.background is not None:
-        text += constant(Table("model_background", "uint8_t", body.background.ravel()))
+    if len(stands.spans):
+        text += constant(Table("model_spans", "ek_still", stands.spans))
+        text += constant(Table("model_still", "int8_t", stands.values))
     return text
 
 
@@ -53,11 +57,12 @@ def export(body: FixedBody, units: ScoreUnits, table: NDArray[np.uint32]) -> Exp
     """Return the source and header of a body model."""
     rows, n = len(body.views) * body.height, len(body.hinges) + 1
     picture = rows * body.width
-    names = f"{'model_hinges' if body.hinges else '0'}, model_ellipsoids, model_views, model_cover"
-    fields = (f"{names}, {'0' if body.background is None else 'model_background'}, "
-              f"{{{body.nearest}, {body.low_pass}, {body.shape_bits}}}, {n - 1}, {len(body.centre)}, "
-              f"{len(body.views)}, {body.height}, {body.width}")
-    source = (f'#include "{HEADER}"\n\n' + kernels_text(KERNELS) + "\n" + _constants(body)
+    stands, moving = still(body), len(body.centre) - body.n_still
+    names = (f"{'model_hinges' if body.hinges else '0'}, {'model_ellipsoids' if moving else '0'}, model_views, "
+             f"model_cover, {'model_spans, model_still' if len(stands.spans) else '0, 0'}")
+    fields = (f"{names}, {{{body.nearest}, {body.low_pass}, {body.shape_bits}}}, {n - 1}, {moving}, "
+              f"{len(body.views)}, {len(stands.spans)}, {body.height}, {body.width}")
+    source = (f'#include "{HEADER}"\n\n' + kernels_text(KERNELS) + "\n" + _constants(body, stands)
               + f"static const ek_body model = {{{fields}}};\n" + constant(Table("ek_pixels", "ek_pixel", table))
               + f"\nstatic ek_pose ek_frame[{n}];\nstatic int8_t ek_picture[{picture}] EK_ALIGNED;\n\n"
               "const int8_t *edgekin_predict(const int32_t *joints) {\n"

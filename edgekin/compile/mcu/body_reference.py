@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -117,15 +119,19 @@ def _fades(middle: I64, fade: I64, a: I64, size: int) -> I64:
     return np.asarray(np.where(k >= 0, right, left))
 
 
-def _draw(light: NDArray[np.uint8], o: _Outlines, cover: NDArray[np.uint8]) -> None:
-    """Take one ellipsoid's light from pictures (N, H, W)."""
-    _, height, width = light.shape
+def _reached(o: _Outlines, height: int, width: int) -> tuple[I64, I64, I64]:
+    """Return the poses and rows (R,) that an outline reaches, and the fades (R, W) of those rows."""
     rows = _fades(o.v, o.inner + np.zeros_like(o.v), o.d, height)
     y0 = o.v + 0x7FFF >> 16
     off = y0 * 65536 - o.v
     middle = (o.u + (o.slope * off >> 16))[:, None] + o.slope[:, None] * (np.arange(height) - y0[:, None])
     where, y = np.nonzero((rows < FADED) & o.seen[:, None])
-    fades = _fades(middle[where, y], rows[where, y], o.a[where], width)
+    return where, y, _fades(middle[where, y], rows[where, y], o.a[where], width)
+
+
+def _draw(light: NDArray[np.uint8], o: _Outlines, cover: NDArray[np.uint8]) -> None:
+    """Take one ellipsoid's light from pictures (N, H, W)."""
+    where, y, fades = _reached(o, *light.shape[1:])
     taken = cover[np.clip(fades >> 16, 0, STEPS - 1)].astype(np.int64)
     before = light[where, y].astype(np.int64)
     opaque = (fades < FADED // STEPS) & (int(cover[0]) == 255)
@@ -133,18 +139,51 @@ def _draw(light: NDArray[np.uint8], o: _Outlines, cover: NDArray[np.uint8]) -> N
     light[where, y] = np.where(fades < FADED, after, before)
 
 
+def _moving(body: FixedBody, view: FixedView, units: I32) -> Iterator[tuple[int, _Outlines]]:
+    """Yield the ellipsoids that joints move, and their outlines at every pose."""
+    poses = frames(body, view, units)
+    for i in range(body.n_still, len(body.centre)):
+        yield i, _Outlines(body, view, i, *poses[body.frame[i]])
+
+
+def drawn(body: FixedBody, units: I32) -> tuple[I64, I64, I64]:
+    """Return how many rows, pixels inside and pixels of edges (N,) are drawn of what moves, in all views."""
+    rows, inside, edges = np.zeros((3, len(units)), np.int64)
+    for view in body.views:
+        for _, o in _moving(body, view, units):
+            where, _, fades = _reached(o, body.height, body.width)
+            within = (fades < FADED // STEPS).sum(axis=1)
+            np.add.at(rows, where, 1)
+            np.add.at(inside, where, within)
+            np.add.at(edges, where, (fades < FADED).sum(axis=1) - within)
+    return rows, inside, edges
+
+
+def picture(light: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Return what pictures show that let so much light through: from -127 (no robot) to 127."""
+    return (light ^ 0x7F).view(np.int8)
+
+
+def still_light(body: FixedBody, view: int) -> NDArray[np.uint8]:
+    """Return a view's light (H, W) where only the parts are drawn that no joint moves, over its background."""
+    light = np.full((1, body.height, body.width), LIGHT, np.uint8)
+    if body.background is not None:
+        light[0] = body.background[view]
+    base = body.views[view].base
+    for i in range(body.n_still):
+        _draw(light, _Outlines(body, body.views[view], i, base.turn[None], base.shift[None]),
+              body.covers[body.cover[i]])
+    return np.asarray(light[0])
+
+
 def predict(body: FixedBody, units: I32) -> NDArray[np.int8]:
     """Return the pictures (N, V, H, W), from -127 (no robot) to 127, at (N, J) joint angles in 2^-28 of a turn."""
-    n, size = len(units), (body.height, body.width)
-    out = np.empty((n, len(body.views), *size), dtype=np.int8)
+    out = np.empty((len(units), len(body.views), body.height, body.width), dtype=np.int8)
     for v, view in enumerate(body.views):
-        light = np.full((n, *size), LIGHT, np.uint8)
-        if body.background is not None:
-            light[:] = body.background[v]
-        poses = frames(body, view, units)
-        for i in range(len(body.centre)):
-            _draw(light, _Outlines(body, view, i, *poses[body.frame[i]]), body.covers[body.cover[i]])
-        out[:, v] = (light ^ 0x7F).view(np.int8)
+        light = np.repeat(still_light(body, v)[None], len(units), axis=0)
+        for i, o in _moving(body, view, units):
+            _draw(light, o, body.covers[body.cover[i]])
+        out[:, v] = picture(light)
     return out
 
 

@@ -103,13 +103,15 @@ def pixels(units: ScoreUnits, log_odds: NDArray[np.float64]) -> NDArray[np.uint3
         log_odds: (256,) that a prediction means.
 
     Returns:
-        (256, 2): nll; squared error, and from LIKELY_AT on whether the prediction is above 0.
+        (257, 2): nll; squared error, and from LIKELY_AT on whether the prediction is above 0. The last is 0's for a
+        pixel that is on: its negative, which is looked up, would be above 0 if it were not itself 0.
     """
     softplus = np.maximum(log_odds, 0) + np.log1p(np.exp(-np.abs(log_odds)))
     p = 1 / (1 + np.exp(-log_odds))
     likely = np.arange(256).astype(np.uint8).view(np.int8) > 0
     squared = np.rint(np.ldexp(p * p, units.squared_bits)).astype(np.uint32) | likely.astype(np.uint32) << LIKELY_AT
-    return np.stack([np.rint(np.ldexp(softplus, units.nll_bits)).astype(np.uint32), squared], axis=1)
+    table = np.stack([np.rint(np.ldexp(softplus, units.nll_bits)).astype(np.uint32), squared], axis=1)
+    return np.concatenate([table, table[:1] | np.array([0, 1 << LIKELY_AT], dtype=np.uint32)])
 
 
 def score(logits: NDArray[np.int8], packed: NDArray[np.uint8], table: NDArray[np.uint32]) -> NDArray[np.uint64]:
