@@ -69,7 +69,7 @@ static void find_leader(ek_inspector *s) {
     if (rivals(s, f->hypothesis, h) && (f->rival < 0 || s->leading[h] > s->leading[f->rival]))
       f->rival = h;
   f->evidence = s->leading[f->hypothesis];
-  f->against = f->rival < 0 ? 0 : s->leading[f->rival];
+  f->against = f->rival < 0 ? 0 : fmax(0, s->leading[f->rival]);
   ek_estimate(s, f->hypothesis, f->size, f->spread);
   f->lag_s = f->hypothesis == EK_LAG(&s->config) ? f->size[0] : 0;
 }

@@ -23,7 +23,8 @@ static void forget_pose(ek_inspector *s) {
   for (int l = 0; l < EK_LEVELS; l++)
     s->levels[l].n = 0, s->levels[l].window = WINDOWS[l];
   memset(s->current, 0, sizeof *s->current * (size_t)(EK_LEVELS * count(s)));
-  memset(s->evidence, 0, sizeof *s->evidence * (size_t)(EK_LEVELS * count(s)));
+  for (int i = 0; i < EK_LEVELS * count(s); i++)
+    s->evidence[i] = -EK_NONE;
   s->in_cell = 0;
 }
 

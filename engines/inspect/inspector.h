@@ -12,6 +12,8 @@
 #define EK_CELLS 32
 /* Frames over which tracking errors are averaged. */
 #define EK_TRACKED 8
+/* Nats of evidence that has not been weighed yet. */
+#define EK_NONE 1e9
 /* How far a fit goes, and what may be accepted, rad or share. */
 #define EK_FARTHEST 0.8
 /* Picks a hypothesis beside those of the list: pictures that lag. */
