@@ -18,6 +18,9 @@ WIDE, NARROW = 32767, 127
 #: Floats of an ellipsoid that are int16: centre, log half axes, quaternion. In int8 they would lose 1.02, 0.25 and
 #: 0.13 dB on kuka_iiwa (96 ellipsoids, 38.7 dB), 0.40, 0.81 and 0.02 on seed_arm; the other two lose 0.003 at most.
 FINE = 10
+#: Opacities, as logits, that pictures tell apart: below, an ellipsoid is not drawn (EK_SPLAT_FAINT); above, all the
+#: same light is left (EK_SPLAT_DARK). Fits run far beyond, and steps would become as wide as that.
+OPACITY = (-7.5, 13.87)
 _HEAD = struct.Struct("<8I2d12d48x")
 _JOINT = struct.Struct("<4i16d")
 _CAMERA = struct.Struct("<2i17d")
@@ -34,10 +37,11 @@ def _packed(layout: struct.Struct, entry: dict[str, Any]) -> bytes:
 def quantized_ellipsoids(values: NDArray[np.float32]) -> bytes:
     """Return ellipsoids (N, 12) as levels: int16 up to FINE, then int8; each column has a scale and an offset.
 
-    Quaternions are normalised first: only their direction matters.
+    Quaternions are normalised first, for only their direction matters, and opacities clipped.
     """
     values = values.astype(np.float64)
     values[:, 6:10] /= np.linalg.norm(values[:, 6:10], axis=1, keepdims=True)
+    values[:, 11] = np.clip(values[:, 11], *OPACITY)
     low, high = values.min(axis=0), values.max(axis=0)
     top = np.array([WIDE] * FINE + [NARROW] * (ELLIPSOID - FINE))
     scale = np.maximum((high - low) / (2 * top), 1e-9).astype(np.float32)

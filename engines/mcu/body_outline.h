@@ -50,11 +50,6 @@ EK_INLINE int32_t ek_share(int32_t v, int left) {
   return left > 0 && v >> (left < 30 ? 30 - left : 0) ? INT32_C(1) << 30 : ek_shifted(v, left);
 }
 
-/* So steep that a pixel beside the middle is outside all the same, and differences of differences fit. */
-EK_INLINE int32_t ek_steep(int32_t a) {
-  return a < INT32_C(1) << 28 ? a : INT32_C(1) << 28;
-}
-
 /* Returns 0 where there is nothing to see. */
 static int ek_project(const ek_ellipsoid *e, const ek_pose *pose, const ek_view *view, const ek_optics *optics,
                       ek_outline *out) {
@@ -97,12 +92,15 @@ static int ek_project(const ek_ellipsoid *e, const ek_pose *pose, const ek_view 
   int more = ek_zeros((uint32_t)yy);
   int32_t high = ek_reciprocal((uint32_t)yy << more);
   out->slope = (int32_t)(((int64_t)xy * high) >> (46 - more));
-  int32_t wide = xx - (int32_t)(((int64_t)xy * out->slope) >> 16), least = optics->low_pass >> 1;
+  int32_t wide = xx - (int32_t)(((int64_t)xy * out->slope) >> 16), least = optics->low_pass >> 1, rise = e->rise;
   wide = wide > least ? wide : least;
-  out->d = ek_steep((int32_t)(((int64_t)e->rise * high) >> (60 - optics->shape_bits - more)));
+  /* What is small fades no faster than differences of differences fit: a, d <= 2^28. */
+  least = wide < yy ? wide : yy;
+  rise = rise >> (26 - optics->shape_bits) < least ? rise : least << (26 - optics->shape_bits);
+  out->d = (int32_t)(((int64_t)rise * high) >> (60 - optics->shape_bits - more));
   more = ek_zeros((uint32_t)wide);
   high = ek_reciprocal((uint32_t)wide << more);
-  out->a = ek_steep((int32_t)(((int64_t)e->rise * high) >> (60 - optics->shape_bits - more)));
-  out->inner = EK_FADED / 2 - 4 * e->rise;
+  out->a = (int32_t)(((int64_t)rise * high) >> (60 - optics->shape_bits - more));
+  out->inner = EK_FADED / 2 - 4 * rise;
   return 1;
 }

@@ -18,14 +18,14 @@ from edgekin.compile.mcu.decoder import SOURCE
 from edgekin.compile.mcu.model import Model, open_model
 from edgekin.compile.mcu.subjects import of_model
 from edgekin.compile.weights import write_body
-from edgekin.models.body import Body, Optics
+from edgekin.models.body import ELLIPSOID, Body, Optics
 from edgekin.models.body_graph import BodyGraph
 from edgekin.runtime.engine import Engine
-from tests.parity.test_body import links, parameters, robot
+from tests.parity.test_body import N, links, parameters, robot
 from tests.parity.test_mcu import SANITIZED, tools
 
 POSES = 24
-VARIANTS = ("plain", "background", "corner", "sliding", "close", "held")
+VARIANTS = ("plain", "background", "corner", "sliding", "close", "held", "steep")
 
 
 def weights(variant: str, seed: int = 0) -> bytes:
@@ -44,7 +44,10 @@ def weights(variant: str, seed: int = 0) -> bytes:
         spec = replace(spec, cameras=near)
     spec = replace(spec, joints=tuple(joints))
     optics = Optics(background=variant == "background")
-    return write_body(BodyGraph(spec, links(spec), optics, parameters(Body(spec, links(spec), optics), seed)), "int8")
+    flat = parameters(Body(spec, links(spec), optics), seed)
+    if variant == "steep":
+        flat[: N * ELLIPSOID].reshape(N, ELLIPSOID)[:, 10] = np.linspace(4, 9, N)
+    return write_body(BodyGraph(spec, links(spec), optics, flat), "int8")
 
 
 def asked(model: Model, blob: bytes, far: float) -> tuple[np.ndarray, np.ndarray]:

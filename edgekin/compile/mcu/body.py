@@ -16,8 +16,8 @@ from edgekin.robot.transforms import axis_angle
 I64 = NDArray[np.int64]
 #: Below this opacity an ellipsoid is not drawn (EK_SPLAT_FAINT); from the middle of an edge to its end (EK_SPLAT_EDGE).
 FAINT, EDGE = 1e-3, 3.0
-#: A steeper edge than this is a step within a few hundredths of a pixel; it keeps the differences of the fade in range.
-STEEPEST = 32.0
+#: The fade's rise is bounded by what keeps its differences in range: inside it begins at 4 times that below 0 in 2^-22.
+STEEPEST = 255.0
 LIGHT, STEPS = 254, 64  # of all that comes through; EK_STEPS
 #: Shapes are px^2 in 2^-14 where focal lengths allow it.
 SHAPE_BITS = 14

@@ -11,7 +11,7 @@ from edgekin.compile.mcu.body import I64, LIGHT, STEPS, FixedBody, FixedView
 from edgekin.compile.mcu.reference import I32, sine
 
 FADED = 1 << 22  # EK_FADED
-NEAR, WIDE, STEEP = 1 << 29, 1 << 28, 1 << 28
+NEAR, WIDE = 1 << 29, 1 << 28
 
 
 def _high(a: I64, b: I64) -> I64:
@@ -99,10 +99,12 @@ class _Outlines:
         high = _reciprocal(yy << more)
         self.slope = xy * high >> (46 - more)
         wide = np.maximum(xx - (xy * self.slope >> 16), body.low_pass >> 1)
-        self.d = np.minimum(body.rise[i] * high >> (60 - body.shape_bits - more), STEEP)
+        least, steps = np.minimum(wide, yy), 26 - body.shape_bits
+        rise = np.where(body.rise[i] >> steps < least, body.rise[i], least << steps)
+        self.d = rise * high >> (60 - body.shape_bits - more)
         more = _zeros(wide)
-        self.a = np.minimum(body.rise[i] * _reciprocal(wide << more) >> (60 - body.shape_bits - more), STEEP)
-        self.inner = FADED // 2 - 4 * body.rise[i]
+        self.a = rise * _reciprocal(wide << more) >> (60 - body.shape_bits - more)
+        self.inner = FADED // 2 - 4 * rise
 
 
 def _fades(middle: I64, fade: I64, a: I64, size: int) -> I64:
@@ -121,7 +123,7 @@ def _fades(middle: I64, fade: I64, a: I64, size: int) -> I64:
 
 def _reached(o: _Outlines, height: int, width: int) -> tuple[I64, I64, I64]:
     """Return the poses and rows (R,) that an outline reaches, and the fades (R, W) of those rows."""
-    rows = _fades(o.v, o.inner + np.zeros_like(o.v), o.d, height)
+    rows = _fades(o.v, o.inner, o.d, height)
     y0 = o.v + 0x7FFF >> 16
     off = y0 * 65536 - o.v
     middle = (o.u + (o.slope * off >> 16))[:, None] + o.slope[:, None] * (np.arange(height) - y0[:, None])
