@@ -39,13 +39,23 @@ EK_INLINE void ek_score_byte(const int8_t *predicted, int n, uint32_t byte, cons
   s->predicted += on + (all >> EK_LIKELY_AT) - 2 * (missed >> EK_LIKELY_AT);
 }
 
-EK_INLINE int ek_quiet(const int8_t *predicted, int n) {
+/* Four pixels. Cores without unaligned loads would put them together one by one, though they mostly are aligned. */
+EK_INLINE uint32_t ek_four(const int8_t *predicted) {
   uint32_t four;
-  for (; n >= 4; n -= 4, predicted += 4) {
-    __builtin_memcpy(&four, predicted, 4);
-    if (four != EK_QUIET)
-      return 0;
+#if defined(__riscv)
+  if ((uintptr_t)predicted % 4 == 0) {
+    __builtin_memcpy(&four, __builtin_assume_aligned(predicted, 4), 4);
+    return four;
   }
+#endif
+  __builtin_memcpy(&four, predicted, 4);
+  return four;
+}
+
+EK_INLINE int ek_quiet(const int8_t *predicted, int n) {
+  for (; n >= 4; n -= 4, predicted += 4)
+    if (ek_four(predicted) != EK_QUIET)
+      return 0;
   for (; n > 0; n--, predicted++)
     if ((uint8_t)*predicted != (EK_QUIET & 0xFF))
       return 0;
