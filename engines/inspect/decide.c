@@ -25,7 +25,7 @@ enum { WARY = 120, PROOF = 30 };
 #define PATIENT 5
 /* Share of its evidence by which a hypothesis must lead, too: what steps of a fit leave is not exact, the less so the
  * larger the change. Over one of another class more. */
-#define LEAD 0.03
+#define LEAD 0.005
 #define LEAD_APART 0.15
 /* A hypothesis by itself may explain a picture so many standard deviations of the misfit less well than all deviations
  * together must. */
@@ -184,7 +184,6 @@ int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
   const ek_inspector_config *c = &s->config;
   int status = EK_OK, link = -1;
   double modelled = ek_misfit_z(s, s->misfit);
-  s->z = ek_left_z(s, s->fitted);
   find_leader(s);
   judge_sides(s);
   if (modelled > c->explained)

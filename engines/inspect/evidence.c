@@ -5,7 +5,8 @@
  * says is (a A^-1 + C)^-1 = S^-1 (1 - a (a + S A S)^-1) S^-1 with S = C^(1/2): evidence.c calls that white.
  *
  * The error is the same for pictures of one pose, whatever their number: their mean is one measurement, and a, C have a
- * part that many pictures do not lower. Other poses have other errors: those measurements are independent, and add. */
+ * part that many pictures do not lower. Other poses have other errors: those measurements are independent, and add.
+ * What no deviation explains is no measurement of any: it says what leads now, and is forgotten with its pose. */
 #include "inspector.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ static void forget_pose(ek_inspector *s) {
   memset(s->current, 0, sizeof *s->current * (size_t)(EK_LEVELS * count(s)));
   for (int i = 0; i < EK_LEVELS * count(s); i++)
     s->evidence[i] = -EK_NONE;
-  s->in_cell = 0;
+  s->in_cell = s->suspect = 0;
 }
 
 void ek_evidence_reset(ek_inspector *s) {
@@ -204,7 +205,7 @@ static void close_cell(ek_inspector *s) {
   int hypotheses = count(s);
   const ek_mean *all = &s->levels[EK_LEVELS - 1];
   double noise;
-  if (all->n && whiten(s, all, &noise)) {
+  if (all->n && !s->suspect && whiten(s, all, &noise)) {
     ek_block *now = s->current; /* is forgotten in any case */
     fill_blocks(s, all, noise, now);
     add_drift(s, noise);
@@ -232,7 +233,7 @@ static void add_picture(ek_inspector *s, ek_mean *m) {
     m->velocity[j] += (s->velocity[j] - m->velocity[j]) * share;
 }
 
-void ek_evidence_add(ek_inspector *s, const float *q) {
+void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
   int n = s->n, hypotheses = count(s);
   double far = 0;
   for (int j = 0; j < s->config.n_joints; j++) {
@@ -241,6 +242,9 @@ void ek_evidence_add(ek_inspector *s, const float *q) {
   }
   if (s->in_cell && far > s->config.cell_rad)
     close_cell(s);
+  if (explained && s->suspect)
+    forget_pose(s);
+  s->suspect |= !explained;
   if (!s->in_cell)
     memcpy(s->anchor, q, sizeof *q * (size_t)s->config.n_joints);
   s->in_cell++;

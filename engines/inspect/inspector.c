@@ -11,6 +11,8 @@
 
 /* Times the width of edges: where a fit begins that has to go far. */
 #define WIDER 5.0
+/* Share of the misfit that may be left unexplained in what counts as evidence while something unexplained is near. */
+#define DOUBT 0.5
 
 static int positive(const double *values, int n) {
   for (int i = 0; i < n; i++)
@@ -174,7 +176,8 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
     s->region = ek_region(s, q);
     status = ek_fit(s, q, masks);
     if (!status) {
-      ek_evidence_add(s, q);
+      s->z = ek_left_z(s, s->fitted);
+      ek_evidence_add(s, q, s->z <= s->config.explained * (s->dirty ? DOUBT : 1));
       status = ek_decide(s, q, masks);
     }
   }

@@ -44,7 +44,7 @@ struct ek_inspector {
   ek_mean levels[EK_LEVELS];
   int round;                   /* which of the longer means is evaluated next */
   float anchor[EK_MAX_JOINTS]; /* pose of the cell */
-  int in_cell;                 /* pictures of it */
+  int in_cell, suspect;        /* pictures of it; one of them was not explained */
   ek_block *cells;             /* (EK_CELLS, hypotheses + 1) sums from a cell until the present one */
   int n_cells, next_cell;
   ek_block *current;         /* (EK_LEVELS, hypotheses + 1) */
@@ -87,7 +87,8 @@ double ek_left_z(const ek_inspector *s, double misfit);
 
 /* evidence.c */
 void ek_evidence_reset(ek_inspector *s);
-void ek_evidence_add(ek_inspector *s, const float *q);
+/* explained: whether deviations make the picture. */
+void ek_evidence_add(ek_inspector *s, const float *q, int explained);
 /* Estimate and standard deviation from the best sums of a hypothesis. */
 void ek_estimate(const ek_inspector *s, int hypothesis, double size[3], double spread[3]);
 

@@ -212,3 +212,22 @@ def test_suspects_of_an_arm_of_seven_joints():
 
 def test_suspects_of_every_camera():
     check_suspects(exact_arm()[0])
+
+
+def test_what_no_deviation_explains_is_no_evidence(bent, settings):
+    """Twenty poses have stripes turned to their negative, the next has none: no more is known then than what that one says."""
+    path = np.random.default_rng(6).uniform(-1.0, 1.0, (21, 4))
+    with Inspector(bent.model, settings) as inspector:
+        left = [judge(inspector, q, bent.picture(q))[0] and inspector.fitted for q in path]
+    config = replace(settings, misfit=np.array([np.mean(left)], np.float32),
+                     misfit_spread=np.array([max(np.std(left), 1.0)], np.float32))
+    found = []
+    for striped in (True, False):
+        with Inspector(bent.model, config) as inspector:
+            for q in path[:-1] if striped else ():
+                masks = bent.picture(q)
+                masks ^= 0b00011000
+                assert inspector.update(q, masks).misfit_z > config.explained
+            found.append(judge(inspector, path[-1], bent.picture(path[-1]))[0])
+    assert found[1].misfit_z < config.explained / 2
+    assert 0 < found[0].named.evidence < 1.05 * found[1].named.evidence
