@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekin.errors import ConfigError
 from edgekin.evolution.body_space import BodySpace
 from edgekin.evolution.body_weights import COLUMNS, by_part, fresh, inherited
 from edgekin.evolution.fitting import F32, Task, Tensors, train
@@ -58,6 +59,8 @@ class Bodies:
         from edgekin.models.self_model import SelfModel
 
         parts = [g for g in genome.of_kind("part") if g["count"]]
+        if not parts:
+            raise ConfigError("a body model has 0 ellipsoids, expected at least 1", "Give a part some")
         links = [int(g["link"]) for g in parts for _ in range(int(g["count"]))]
         network = Ellipsoids(self.problem.robot, links, self.problem.learn, self.space.isotropic(genome))
         rows = np.concatenate([tensors[str(g.innovation)] for g in parts])

@@ -78,9 +78,9 @@ class BodySpace:
         return self.genome(innovations, dict.fromkeys(self.parts()[:FEWEST], 1))
 
     def likely(self, genome: Genome, budgets: Costs) -> bool:
-        """Tell whether a genome may keep the budgets, or nearly, as far as its shape tells."""
+        """Tell whether a genome is a body, which of two parents not every child is, and may nearly keep the budgets."""
         n = self.total(genome)
-        return n * ELLIPSOID_BYTES < budgets.flash_bytes and n * ELLIPSOID_INSTRUCTIONS < budgets.instructions
+        return n >= FEWEST and n * ELLIPSOID_BYTES < budgets.flash_bytes and n * ELLIPSOID_INSTRUCTIONS < budgets.instructions
 
     def difference(self, a: Gene, b: Gene) -> float:
         """Return how far counts are apart, a quarter of an ellipsoid each; balls are one from ellipsoids."""

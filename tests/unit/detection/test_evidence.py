@@ -215,7 +215,7 @@ def test_suspects_of_every_camera():
 
 
 def test_what_no_deviation_explains_is_no_evidence(bent, settings):
-    """Twenty poses have stripes turned to their negative, the next has none: no more is known then than what that one says."""
+    """Twenty poses have stripes turned to their negative, the next has none: what that says is all."""
     path = np.random.default_rng(6).uniform(-1.0, 1.0, (21, 4))
     with Inspector(bent.model, settings) as inspector:
         left = [judge(inspector, q, bent.picture(q))[0] and inspector.fitted for q in path]

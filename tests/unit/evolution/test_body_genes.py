@@ -1,11 +1,15 @@
 """Genomes of body models: ellipsoids on links, dropped, merged, parted."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from edgekin.errors import ConfigError
 from edgekin.evolution.body_space import BodySpace
 from edgekin.evolution.body_weights import COLUMNS, fresh, importance, inherited, merged, parted
-from edgekin.evolution.genome import Innovations
+from edgekin.evolution.genome import Innovations, crossover
+from edgekin.evolution.problem import Costs
 from tests.small_arm import small_arm
 
 pytest.importorskip("torch", reason="needs torch: pip install 'edgekin[train]'")
@@ -27,6 +31,22 @@ def test_a_child_has_as_many_ellipsoids_as_its_genes_say():
             name: len(value) for name, value in tensors.items() if name != "body.chain"}
         genome = child
     np.testing.assert_array_equal(tensors["body.chain"], np.ones(3))
+
+
+def test_a_child_of_two_bodies_need_not_be_one():
+    from edgekin.evolution.bodies import Bodies
+
+    space, innovations = BodySpace(small_arm(24, 24)), Innovations()
+    first, second = space.parts()[:2]
+    parents = [space.genome(innovations, {link: 2}) for link in (first, second)]
+    children = [crossover(*parents, np.random.default_rng(seed)) for seed in range(20)]
+    counts = {space.total(child) for child in children}
+    assert counts == {0, 2, 4}
+    for child in children:
+        assert space.likely(child, Costs(1e6, 1e6, 1e6)) == (space.total(child) >= 2)
+    empty = next(child for child in children if space.total(child) == 0)
+    with pytest.raises(ConfigError, match="0 ellipsoids"):
+        Bodies.model(SimpleNamespace(space=space), empty, {})
 
 
 def test_the_faintest_goes_first():
