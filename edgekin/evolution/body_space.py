@@ -80,7 +80,8 @@ class BodySpace:
     def likely(self, genome: Genome, budgets: Costs) -> bool:
         """Tell whether a genome is a body, which of two parents not every child is, and may nearly keep the budgets."""
         n = self.total(genome)
-        return n >= FEWEST and n * ELLIPSOID_BYTES < budgets.flash_bytes and n * ELLIPSOID_INSTRUCTIONS < budgets.instructions
+        return (n >= FEWEST and n * ELLIPSOID_BYTES < budgets.flash_bytes
+                and n * ELLIPSOID_INSTRUCTIONS < budgets.instructions)
 
     def difference(self, a: Gene, b: Gene) -> float:
         """Return how far counts are apart, a quarter of an ellipsoid each; balls are one from ellipsoids."""
