@@ -10,8 +10,8 @@ enum {
   EK_ROBOT = 127,
   EK_OPAQUE = 255,
   EK_STEP_BITS = 6,
-  EK_STEPS = 64
-}; /* steps: of a table of cover, by fade */
+  EK_STEPS = 64 /* of a table of cover, by fade */
+};
 
 EK_INLINE void ek_dim(int8_t *p, int32_t cover) {
   *p = (int8_t)(*p + (((EK_ROBOT - *p) * cover + 128) >> 8));

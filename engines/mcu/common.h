@@ -17,6 +17,7 @@
 #define EK_DSP 1
 #endif
 
+/* EK_APART: a function that is not inlined, for loops that want all registers. */
 #if defined(__GNUC__)
 #define EK_INLINE static inline __attribute__((always_inline))
 #define EK_APART static __attribute__((noinline))
