@@ -12,7 +12,7 @@
 /* Times the width of edges: where a fit begins that has to go far. */
 #define WIDER 5.0
 /* Share of the misfit that may be left unexplained in what counts as evidence while something unexplained is near. */
-#define DOUBT 0.5
+#define DOUBT 0.75
 
 static int positive(const double *values, int n) {
   for (int i = 0; i < n; i++)
