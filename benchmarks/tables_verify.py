@@ -24,11 +24,15 @@ def section(name: str, machine: str, result: dict[str, Any], draw: bool) -> str:
             if plot in SHOWN:
                 (PAGE.parent / pattern.format(plot)).write_bytes(content)
     host = result["machine"]
-    head = f"{t.healthy(result)}. {t.ratio(result)}. {t.exec_us(result)}.".replace(". m", ". M").replace(". i", ". I")
+    said = [t.healthy(result), t.ratio(result), t.exec_us(result),
+            f"the camera gives {result['settings']['camera_hz']:,.0f} frames a second"]
+    head = " ".join(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in said)
+    tables = [t.by_size(result), *([t.nuisances(result)] if result["nuisances"] else []), t.versus(result)]
     return "\n".join([
-        f"### {name}", "", f"{head[:1].upper()}{head[1:]} Recorded on {cpu_of(host)}, {host['cores']} cores (revision "
-        f"{result['revision']}).", "", *t.by_size(result).markdown(), "", *t.nuisances(result).markdown(), "",
-        *t.versus(result).markdown(), "", *(f"![{plot}]({pattern.format(plot)})" for plot in SHOWN)])
+        f"### {name}", "",
+        f"{head} Recorded on {cpu_of(host)}, {host['cores']} cores (revision {result['revision']}).", "",
+        *(line for table in tables for line in [*table.markdown(), ""]),
+        *(f"![{plot}]({pattern.format(plot)})" for plot in SHOWN)])
 
 
 def rewritten(draw: bool) -> tuple[str, str]:
