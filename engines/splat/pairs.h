@@ -38,4 +38,10 @@ AVX512 static void draw_pairs(const ek_outline *o, const ek_picture *p) {
     }
   }
 }
+
+/* How an outline is drawn. */
+#define DRAW_OF(body, o)                                                                                               \
+  ((body)->layout.isa == EK_ISA_AVX512 && (o)->right - (o)->left < EK_SPLAT_NARROW ? draw_pairs : ISA_OF(body, draw))
+#else
+#define DRAW_OF(body, o) ISA_OF(body, draw)
 #endif

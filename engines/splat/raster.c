@@ -18,16 +18,6 @@ static inline uint64_t ek_cells(int first, int last, int cell) {
 
 #include "pairs.h"
 
-static void draw(const ek_body *b, const ek_outline *o, const ek_picture *p) {
-#if defined(__x86_64__)
-  if (b->layout.isa == EK_ISA_AVX512 && o->right - o->left < EK_SPLAT_NARROW) {
-    draw_pairs(o, p);
-    return;
-  }
-#endif
-  ISA_OF(b, draw)(o, p);
-}
-
 void ek_body_draw(ek_body *b) {
   for (int view = 0; view < b->layout.n_views; view++) {
     int64_t row = (int64_t)view * b->height;
@@ -37,7 +27,7 @@ void ek_body_draw(ek_body *b) {
     (&p, b->empty + row * b->stride, b->height, b->n_background ? ek_cells(0, b->width - 1, b->cell) : 0);
     for (int i = 0; i < b->layout.n_ellipsoids; i++)
       if (o[i].top <= o[i].bottom)
-        draw(b, &o[i], &p);
+        DRAW_OF(b, &o[i])(&o[i], &p);
   }
 }
 
