@@ -30,6 +30,14 @@ def test_recorded_models_are_exact_and_fit(tables_mcu):
                 assert core != "m4" or result["instructions"] <= 250_000
 
 
+def test_the_readme_says_what_was_recorded(tables_mcu):
+    result = json.loads((tables_mcu.FOLDER / "k3dgs-m4.json").read_text())
+    said = (f"{result['instructions'] / 1000:.0f} thousand instructions of a Cortex-M4, "
+            f"{result['flash_bytes'] // 1024} KiB of flash and {result['ram_bytes'] // 1024} KiB of RAM, "
+            f"at {result['psnr_db']:.0f} dB")
+    assert said in " ".join((ROOT / "README.md").read_text().split())
+
+
 def test_recorded_layers_beat_the_peer_everywhere(tables_mcu):
     content = json.loads((tables_mcu.FOLDER / "layers.json").read_text())
     assert content["schema"] == "edgekin.mcu_layers/1"
