@@ -19,12 +19,12 @@ static inline uint64_t ek_cells(int first, int last, int cell) {
 #include "pairs.h"
 
 void ek_body_draw(ek_body *b) {
+  uint64_t all = b->n_background ? ek_cells(0, b->width - 1, b->cell) : 0; /* a static layer is everywhere */
   for (int view = 0; view < b->layout.n_views; view++) {
     int64_t row = (int64_t)view * b->height;
     const ek_picture p = {b->light + row * b->stride, b->touched + row, b->stride, b->width, b->cell};
     const ek_outline *o = b->outlines + (int64_t)view * b->layout.n_ellipsoids;
-    ISA_OF(b, clear)
-    (&p, b->empty + row * b->stride, b->height, b->n_background ? ek_cells(0, b->width - 1, b->cell) : 0);
+    ISA_OF(b, clear)(&p, b->empty + row * b->stride, b->height, all);
     for (int i = 0; i < b->layout.n_ellipsoids; i++)
       if (o[i].top <= o[i].bottom)
         DRAW_OF(b, &o[i])(&o[i], &p);

@@ -23,4 +23,6 @@ def test_no_recorded_detector_gave_a_false_alarm(tables_verify):
     assert recorded
     for result in recorded:
         assert (result["schema"], result["healthy"]["alarms"]) == ("edgekin.verify/1", 0)
+        # Three hours at the usual rate; so many frames, and more, take half an hour at 1 kHz.
+        assert result["healthy"]["hours"] >= (3 if result["settings"]["camera_hz"] <= 60 else 0.5)
         assert result["healthy"]["frames"] >= 3 * 3600 * 60
