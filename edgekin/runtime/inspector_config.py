@@ -80,7 +80,7 @@ class InspectorConfig:
     floor: float = 0.1
     lag_prior: float = 6.0  # frames
     cell_rad: float = 0.15
-    found: float = 1.0  # standard deviations of the misfit, as are the next two
+    found: float = 2.0  # standard deviations of the misfit, as are the next two
     explained: float = 3.5
     unexplained: float = 5.0
     rival: float = 3.0  # nats

@@ -14,13 +14,17 @@ enum { WARY = 120, PROOF = 30 };
 #define RECENT 8
 /* A missing link is free of numbers to fit: it may explain a picture so many standard deviations of the misfit less
  * well than deviations do. */
-#define SIMPLER 1.0
+#define SIMPLER 1.5
 /* Vision and encoder mean the same offset where they differ by less than this share of it. */
 #define AGREES 0.5
 /* What is only missing in the picture may be dark or hidden, what there is only more of may be carried: a body that has
  * moved is missing here and shows there. One-sided: pixels that are on have less than this share of the misfit beyond
  * that of healthy pictures, of which they have half, or all but this share. */
 #define ELSEWHERE 0.15
+/* A link that turns or shrinks by so much (rad or share) can show nowhere, and so explains what is dark or hidden, too:
+ * it is believed where this share of the misfit is on. */
+#define TOO_FAR 0.4
+#define SHOWS 0.3
 /* Times the patience, after which what leads is believed. */
 #define PATIENT 5
 /* Share of its evidence by which a hypothesis must lead, too: what steps of a fit leave is not exact, the less so the
@@ -30,10 +34,14 @@ enum { WARY = 120, PROOF = 30 };
 /* A hypothesis by itself may explain a picture so many standard deviations of the misfit less well than all deviations
  * together must. */
 #define ALONE 1.5
-/* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations. */
+/* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations; pictures
+ * that lag follow the commands only nearly. */
 #define WORSE 2.5
-/* What a lost link leaves of the misfit that it explains. */
-#define LEFT 0.12
+#define WORSE_LAG 5.0
+/* Share of the misfit beyond LARGE standard deviations that a lost link may leave: what a large one uncovers no picture
+ * of the healthy robot has shown. */
+#define LEFT 0.22
+#define LARGE 30.0
 
 void ek_raise(ek_inspector *s, int kind, int sign) {
   if (s->finding.alarm)
@@ -58,20 +66,36 @@ static int rivals(const ek_inspector *s, int h, int other) {
   return c->hypotheses[h].kind != c->hypotheses[other].kind || c->hypotheses[h].part != c->hypotheses[other].part;
 }
 
+static double evidence_of(const ek_inspector *s, int h) {
+  return s->leading[h] * (s->leading[h] > 0 ? s->made[h] : 1);
+}
+
+/* The class of an alarm stands: what leads after it is of that class. */
+static int may_lead(const ek_inspector *s, int h) {
+  const ek_finding *f = &s->finding;
+  if (f->sign != EK_SIGN_DEVIATION || (f->alarm != EK_CLASS_BODY && f->alarm != EK_CLASS_CAMERA))
+    return 1;
+  return h != EK_LAG(&s->config) && s->config.hypotheses[h].kind == f->alarm;
+}
+
 static void find_leader(ek_inspector *s) {
   ek_finding *f = &s->finding;
   int hypotheses = s->config.n_hypotheses + 1;
-  f->hypothesis = 0, f->rival = -1;
-  for (int h = 1; h < hypotheses; h++)
-    if (s->leading[h] > s->leading[f->hypothesis])
+  f->hypothesis = f->rival = -1;
+  for (int h = 0; h < hypotheses; h++)
+    if (may_lead(s, h) && (f->hypothesis < 0 || evidence_of(s, h) > evidence_of(s, f->hypothesis)))
       f->hypothesis = h;
   for (int h = 0; h < hypotheses; h++)
-    if (rivals(s, f->hypothesis, h) && (f->rival < 0 || s->leading[h] > s->leading[f->rival]))
+    if (rivals(s, f->hypothesis, h) && (f->rival < 0 || evidence_of(s, h) > evidence_of(s, f->rival)))
       f->rival = h;
-  f->evidence = s->leading[f->hypothesis];
-  f->against = f->rival < 0 ? 0 : fmax(0, s->leading[f->rival]);
+  f->evidence = evidence_of(s, f->hypothesis);
+  f->against = f->rival < 0 ? 0 : fmax(0, evidence_of(s, f->rival));
   ek_estimate(s, f->hypothesis, f->size, f->spread);
   f->lag_s = f->hypothesis == EK_LAG(&s->config) ? f->size[0] : 0;
+}
+
+static double uncovered(const ek_inspector *s) {
+  return LEFT * (ek_misfit_z(s, s->misfit) - LARGE);
 }
 
 /* The link without which the picture is as it should be; -1: none, or deviations do as well. */
@@ -90,14 +114,13 @@ static int find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int 
       least = z, best = about->of;
   }
   s->lost_z = least;
-  double beyond = ek_misfit_z(s, s->misfit);
-  return least < fmax(c->explained, LEFT * beyond) ? best : -1;
+  return least < fmax(c->explained, uncovered(s)) ? best : -1;
 }
 
 static void judge_lost(ek_inspector *s, int link) {
   s->lost_run = link >= 0 && link == s->lost_link ? s->lost_run + 1 : link >= 0;
   s->lost_link = link;
-  int sure = !s->dirty && s->lost_z < fmax(s->config.found, LEFT * ek_misfit_z(s, s->misfit));
+  int sure = !s->dirty && s->lost_z < fmax(s->config.found, uncovered(s));
   if (!s->lost_run || s->lost_run < (sure ? 1 : PROOF))
     return;
   if (!s->finding.alarm)
@@ -119,36 +142,87 @@ static int misread(const ek_inspector *s) {
   return -1;
 }
 
+/* Whether leader and rival are of different classes. */
+static int apart(const ek_inspector *s) {
+  return s->finding.rival >= 0 && class_of(s, s->finding.hypothesis) != class_of(s, s->finding.rival);
+}
+
 /* Whether the leader leads the evidence by enough. */
-static int leads(const ek_inspector *s, int apart) {
+static int leads(const ek_inspector *s) {
   const ek_finding *f = &s->finding;
-  return f->evidence - f->against >= fmax(s->config.rival, (apart ? LEAD_APART : LEAD) * f->evidence);
+  return f->evidence - f->against >= fmax(s->config.rival, (apart(s) ? LEAD_APART : LEAD) * f->evidence);
+}
+
+/* Fits one hypothesis by itself, and remembers what share of what deviations explain it explains. Sums over poses are
+ * linear in the deviations, large changes are not: of two parts that are close in evidence it is the one that makes the
+ * pictures by itself. */
+static double alone(ek_inspector *s, const float *q, const uint8_t *masks, int h, int *status) {
+  double misfit, spread = (double)s->config.misfit_spread[s->region];
+  *status = ek_fit_alone(s, q, masks, h, &misfit);
+  if (*status)
+    return misfit;
+  double slack = h == EK_LAG(&s->config) ? 2 * WORSE_LAG : WORSE;
+  double left = fmax(0, misfit - s->fitted - slack * spread) / fmax(s->misfit - s->fitted, spread);
+  s->alone[h] += s->alone[h] < RECENT;
+  s->made[h] += (fmax(0, 1 - left) - s->made[h]) / s->alone[h];
+  return misfit;
+}
+
+/* What leads next by its sums alone. */
+static int challenger(const ek_inspector *s) {
+  int best = -1;
+  for (int h = 0; h < s->config.n_hypotheses; h++)
+    if (h != s->finding.hypothesis && (best < 0 || s->leading[h] > s->leading[best]))
+      best = h;
+  return best;
+}
+
+static int makes(const ek_inspector *s, double misfit) {
+  return ek_left_z(s, misfit) <= s->config.explained + ALONE;
 }
 
 /* Whether the leading hypothesis makes the picture by itself and, where the rival is of another class, leads it or
- * makes it better. Pictures that lag can be made by a deviation, too: that only the sums over poses tell. */
-static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int apart, int *status) {
+ * makes it better. */
+static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
   const ek_finding *f = &s->finding;
-  double alone, other, spread = (double)s->config.misfit_spread[s->region];
-  *status = ek_fit_alone(s, q, masks, f->hypothesis, &alone);
-  if (*status || ek_left_z(s, alone) > s->config.explained + ALONE)
+  double spread = (double)s->config.misfit_spread[s->region], misfit = alone(s, q, masks, f->hypothesis, status);
+  int other = *status || makes(s, misfit) ? -1 : challenger(s);
+  if (other >= 0) {
+    misfit = alone(s, q, masks, other, status);
+    find_leader(s);
+  }
+  if (*status || (other >= 0 && f->hypothesis != other) || !makes(s, misfit))
     return 0;
-  if (!apart || leads(s, apart))
+  if (!apart(s) || leads(s))
     return 1;
-  if (f->rival == EK_LAG(&s->config))
-    return 0;
-  *status = ek_fit_alone(s, q, masks, f->rival, &other);
-  return !*status && other - alone > WORSE * spread;
+  double worse = alone(s, q, masks, f->rival, status);
+  return !*status && worse - misfit > (f->rival == EK_LAG(&s->config) ? WORSE_LAG : WORSE) * spread;
+}
+
+/* After an alarm for a deviation one of the two that lead is fitted by itself in every picture. */
+static void name_better(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
+  const ek_finding *f = &s->finding;
+  int h = s->finding.frames % 2 ? f->hypothesis : f->rival;
+  if (f->sign == EK_SIGN_DEVIATION && h >= 0 && h != EK_LAG(&s->config))
+    alone(s, q, masks, h, status);
+}
+
+/* Whether the leading hypothesis is so large a change that it hides what it moves. */
+static int hides(const ek_inspector *s) {
+  const double *size = s->finding.size;
+  int large = s->finding.hypothesis != EK_LAG(&s->config) && hypot(hypot(size[0], size[1]), size[2]) > TOO_FAR;
+  return large && s->shown < SHOWS * s->beyond;
 }
 
 /* The class is what an alarm says at once; which part it is may stay undecided, and is told by more poses. */
 static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks) {
   ek_finding *f = &s->finding;
   int status = EK_OK, patience = s->config.patience_frames;
-  int apart = f->rival >= 0 && class_of(s, f->hypothesis) != class_of(s, f->rival);
-  f->undecided = !leads(s, apart);
-  if (f->alarm)
+  f->undecided = !leads(s);
+  if (f->alarm) {
+    name_better(s, q, masks, &status);
     return status;
+  }
   if (f->evidence < s->config.threshold) {
     s->waited = 0;
     return status;
@@ -162,8 +236,8 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
   }
   if (s->one_sided && (s->dirty || s->one_sided < PROOF))
     return status;
-  int sure = confirmed(s, q, masks, apart, &status);
-  if (!status && (sure || s->waited >= PATIENT * patience))
+  int sure = confirmed(s, q, masks, &status);
+  if (!status && !hides(s) && (sure || s->waited >= PATIENT * patience))
     ek_raise(s, class_of(s, f->hypothesis), f->hypothesis == EK_LAG(&s->config) ? EK_SIGN_LAG : EK_SIGN_DEVIATION);
   return status;
 }
@@ -190,7 +264,11 @@ int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
     link = find_lost(s, q, masks, &status);
   judge_lost(s, link);
   int explained = s->z <= c->explained;
-  s->dirty = explained || link >= 0 ? s->dirty - (s->dirty > 0) : WARY;
+  s->mean_z += (s->z - s->mean_z) / RECENT;
+  if (!explained && link < 0 && s->mean_z > c->explained)
+    s->dirty = WARY;
+  else
+    s->dirty -= s->dirty > 0;
   double z = link >= 0 ? fmin(s->z, s->lost_z) : s->z;
   s->unexplained = fmax(0, s->unexplained + fmin(z, 2 * c->unexplained) - c->unexplained);
   if (link < 0 && s->unexplained > c->unexplained_sum)

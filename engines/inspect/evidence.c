@@ -15,6 +15,8 @@
 #include "gauss.h"
 
 static const int WINDOWS[EK_LEVELS] = {1, 4, 16, 64};
+/* Times its standard deviation that pictures lag at most. */
+#define LATEST 3.0
 
 static int count(const ek_inspector *s) {
   return s->config.n_hypotheses + 1;
@@ -36,6 +38,9 @@ void ek_evidence_reset(ek_inspector *s) {
   memset(s->cells, 0, sizeof *s->cells * (size_t)(EK_CELLS * count(s)));
   memset(s->best, 0, sizeof *s->best * (size_t)count(s));
   memset(s->leading, 0, sizeof *s->leading * (size_t)count(s));
+  memset(s->alone, 0, sizeof *s->alone * (size_t)count(s));
+  for (int h = 0; h < count(s); h++)
+    s->made[h] = 1;
   memset(s->drift_a, 0, sizeof *s->drift_a * (size_t)(joints * joints));
   memset(s->drift_b, 0, sizeof *s->drift_b * (size_t)joints);
 }
@@ -119,6 +124,8 @@ static int solve_block(const ek_inspector *s, int h, const ek_block *block, doub
   if (!ek_factor(l, n))
     return 0;
   ek_solve(l, n, x);
+  if (lag)
+    x[0] = fmin(fmax(x[0], -LATEST * c->lag_prior), LATEST * c->lag_prior);
   return n;
 }
 
@@ -129,6 +136,8 @@ static double ratio(const ek_inspector *s, int h, const ek_block *block) {
   int n = solve_block(s, h, block, l, x);
   for (int i = 0; i < n; i++)
     sum += 0.5 * block->b[i] * x[i];
+  if (n && h == EK_LAG(&s->config)) /* which need not be where the ratio is largest */
+    sum = x[0] * block->b[0] - 0.5 * x[0] * x[0] * l[0] * l[0];
   double cap = 1 + 2 * block->cap;
   return n ? (sum < cap ? sum : cap) - 0.5 * n : 0;
 }

@@ -14,6 +14,8 @@ enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
 /* Share of the misfit that a perfect fit may leave: a self-model is made for its pixels, and moved by parts of one its
  * edges are not as sharp. */
 #define LEFT 0.06
+/* Turn of a link from which a fit may begin. */
+#define FAR_RAD 0.3
 /* Turn of a camera that tells how far its picture moves. */
 #define AIM_RAD 0.01
 /* A step that made the picture worse is tried again at this length. */
@@ -138,6 +140,28 @@ static const ek_hypothesis *next_probe(ek_inspector *s) {
   return next;
 }
 
+/* A fit that has to go far ends beside the goal where the way leads past what looks worse: it begins where a turn of
+ * FAR_RAD about one of the axes looks best. */
+static int begin_far(ek_inspector *s, const float *q, const uint8_t *masks, const ek_hypothesis *free) {
+  int status = EK_OK, best = -1;
+  double least = s->fitted, size = 0, misfit;
+  for (int i = 0; i < 2 * free->n && !status; i++) {
+    double *one = &s->sizes[free->index[i / 2]], kept = *one;
+    if (s->config.deviations[free->index[i / 2]].kind != EK_DEVIATION_TURN)
+      continue;
+    *one = kept + (i % 2 ? -FAR_RAD : FAR_RAD);
+    status = misfit_of(s, q, masks, s->sizes, &misfit);
+    if (misfit < least)
+      least = misfit, best = free->index[i / 2], size = *one;
+    *one = kept;
+  }
+  if (status)
+    return status;
+  if (best >= 0)
+    s->sizes[best] = size;
+  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+}
+
 /* All deviations at once can end where a single one, further away, would explain the picture: another of them is tried
  * with every such picture, first with edges that are felt from far. */
 static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
@@ -147,6 +171,8 @@ static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
   int status = begin_healthy(s, q, masks);
   if (!status && free->kind == EK_CLASS_CAMERA)
     status = aim(s, q, masks, free);
+  else if (!status)
+    status = begin_far(s, q, masks, free);
   if (!status)
     status = ek_body_soften(s->body, s->wide_px);
   if (!status)

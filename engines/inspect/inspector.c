@@ -104,6 +104,7 @@ static void lay_out(ek_inspector *s, const ek_inspector_config *from, arena *a) 
   s->current = take(a, sizeof(ek_block) * EK_LEVELS * (h + 1));
   s->evidence = take(a, d * EK_LEVELS * (h + 1)), s->best = take(a, sizeof(ek_block) * (h + 1));
   s->leading = take(a, d * (h + 1));
+  s->made = take(a, d * (h + 1)), s->alone = take(a, sizeof *s->alone * (h + 1));
   s->drift_a = take(a, d * joints * joints), s->drift_b = take(a, d * joints);
 }
 
@@ -154,7 +155,7 @@ void ek_inspector_reset(ek_inspector *s) {
   memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
   ek_evidence_reset(s);
   ek_senses_reset(s);
-  s->unexplained = s->z = s->beyond = s->shown = 0;
+  s->unexplained = s->z = s->mean_z = s->beyond = s->shown = 0;
   s->probed = s->asked = s->one_sided = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
   memset(&s->finding, 0, sizeof s->finding);
   s->finding.hypothesis = s->finding.rival = s->finding.link = s->finding.joint = -1;

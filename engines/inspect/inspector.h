@@ -51,8 +51,10 @@ struct ek_inspector {
   double *evidence;          /* (EK_LEVELS, hypotheses + 1) */
   ek_block *best;            /* (hypotheses + 1) the sums behind the highest evidence of each */
   double *leading;           /* (hypotheses + 1) that evidence */
+  double *made;              /* (hypotheses + 1) mean share of what deviations explain that one explains by itself */
+  int *alone;                /* (hypotheses + 1) pictures of that mean */
   double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
-  double misfit, fitted, z, lost_z, unexplained;
+  double misfit, fitted, z, mean_z, lost_z, unexplained;
   double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
   double missed;                          /* of the misfit as modelled, what pixels have that are on */
   int probed, asked;                      /* the hypothesis that is tried next by itself; how many were by now */
