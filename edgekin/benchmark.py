@@ -22,6 +22,7 @@ from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
 from edgekin.runtime.detector import NativeDetector, Verdict
+from edgekin.runtime.findings import Drift
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import CLASSES
 from edgekin.runtime.loop import MODES, Loop, LoopConfig, LoopReport, auto_spin_us
@@ -121,6 +122,7 @@ class BenchResult:
     peak_rss_mb: float  # of this process, Python included, without the arm's; 10^6 bytes
     gpu: CudaInfo | None = None  # that the engine ran on
     adaptation: LiveReport | None = None  # None: nothing adapted
+    drifts: tuple[Drift, ...] = ()  # of encoders; empty without an inspector
 
     def to_json(self) -> dict[str, Any]:
         """Return the schema `edgekin.bench/1`."""
@@ -140,6 +142,7 @@ class BenchResult:
             "bundle": {"path": str(self.bundle.path), "target": self.bundle.target, "isa": self.isa,
                        "precision": self.bundle.precision, "robot": self.bundle.manifest.get("robot")},
             "gpu": asdict(self.gpu) if self.gpu is not None else None,
+            "drift": [drift.to_json() for drift in self.drifts],
             "adaptation": self._adaptation() if self.adaptation is not None else None,
             "settings": {**asdict(self.options), "bundle": str(self.options.bundle),
                          "permissions": loop.permissions, "arm": asdict(self.arm), "steal_ms": loop.steal_ms},
@@ -190,9 +193,10 @@ def run_bench(options: BenchOptions, progress: Progress = lambda elapsed, verdic
             with _adapter(bundle, options, arm_options.ring, loop) as live:
                 measured = _run(loop, arm, options, _with_state(progress, live))
         isa, gpu = engine.info.isa, engine.cuda if isinstance(engine, GpuEngine) else None
+        drifts = look.drifts() if look is not None else ()
     return BenchResult(options, bundle, isa, measured.loop, measured.arm,
                        _detection(options, measured.loop, measured.arm, look), measured.power, measured.clocks,
-                       machine.peak_rss_mb(), gpu, live.report() if live is not None else None)
+                       machine.peak_rss_mb(), gpu, live.report() if live is not None else None, drifts)
 
 
 def _look(stack: ExitStack, bundle: Bundle, options: BenchOptions) -> Inspector | None:

@@ -17,7 +17,7 @@ from edgekin.output import read_object, write_json
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, NativeDetector, Verdict
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.findings import Named
+from edgekin.runtime.findings import Drift, Named
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import CLASSES
 from edgekin.runtime.loop import Loop, LoopConfig, LoopReport, auto_spin_us
@@ -205,7 +205,8 @@ def _open(path: Path, stopped: Callable[[], bool]) -> _Open | None:
 
 
 def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool],
-          opened: Callable[[Engine], None] = lambda engine: None) -> LoopReport | None:
+          opened: Callable[[Engine], None] = lambda engine: None,
+          ended: Callable[[tuple[Drift, ...]], None] = lambda drifts: None) -> LoopReport | None:
     """Wait for the ring, then run the loop on its frames until told to stop; systemd hears of it.
 
     A watchdog is pinged while the loop decides, also where the publisher is silent: that is the verdict unknown. A
@@ -216,6 +217,7 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool],
         changed: see Changed.
         stopped: whether to end.
         opened: called with the engine, before the first frame.
+        ended: called with how far encoders are off, after the last frame.
 
     Returns:
         What the last loop counted; None where it was stopped before there was a ring.
@@ -243,6 +245,7 @@ def watch(options: WatchOptions, changed: Changed, stopped: Callable[[], bool],
                 with _running(loop):
                     again = follower.follow(loop, ring)
                 report = loop.report()
+        ended(look.drifts() if look is not None else ())
     notify("STOPPING=1")
     return report
 

@@ -14,14 +14,12 @@ from edgekin.detection.deviated import deviated
 from edgekin.detection.pool import Change
 from edgekin.errors import ConfigError
 from edgekin.robot import parse_events
-from edgekin.robot.damage import scenes
 from edgekin.robot.events import Event, joined
 from edgekin.robot.spec import Float
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.episode import NEED_TIME, Episode, Frames, Noise, seed_of
-from edgekin.sim.faults import JointFaults
-from edgekin.sim.reach import Tip, tip, tip_error_m, tip_of
+from edgekin.sim.reach import Tip, read_tip, tip, tip_error_m, tip_of
 from edgekin.training.metrics import EPSILON
 
 #: Seconds of the healthy arm before the damage, in which nothing may be adapted.
@@ -30,8 +28,6 @@ HEALTHY_S = 2.0
 ALARM_S = 20.0
 #: Poses over the joints' full range that bodies are scored on, and targets that a controller reaches for.
 POSES, TARGETS = 200, 100
-#: From what an encoder reads to where the joint is: its error changes slowly with the angle.
-ENCODER_STEPS = 20
 
 
 def psnr_db(engine: Engine, joint_pos: Float, masks: NDArray[np.uint8]) -> float:
@@ -83,7 +79,8 @@ class Scene:
                          for events in (self._now, ()))
         self.damaged, self.healthy = fresh.poses(POSES), before.poses(POSES)
         self._at = tip_of(self.robot)
-        self._true = self._true_tip()
+        lost = any(event.kind == "lost" for event in events)
+        self._true = None if lost else read_tip(self.robot, self._at, self._now, self.seed, 1.0)
 
     def repaired(self, frames: int) -> Episode:
         """The healthy arm in another motion, so many frames of it."""
@@ -96,21 +93,6 @@ class Scene:
         stream = Episode(self.robot, self._now, self.plan.camera_hz, seconds, self.seed)
         frames = next(stream.chunks(stream.n_frames))
         return frames[::len(frames) // count][:count]
-
-    def _true_tip(self) -> Tip | None:
-        """Where the tip of the damaged arm is when encoders read an angle; None where it is lost."""
-        if any(event.kind == "lost" for event in self._now):
-            return None
-        body = tip(scenes(self.robot, self._now, self.seed)[-1][1], self._at)
-        faults = JointFaults(self.robot, self._now, self.seed)
-
-        def position(q: Float) -> Float:
-            true, later = q, np.ones(len(q))
-            for _ in range(ENCODER_STEPS):
-                true = true + (q - faults.encode(later, true))
-            return body(true)
-
-        return position
 
     def before(self, engine: Engine) -> Quality:
         """The model on the healthy arm."""

@@ -19,6 +19,7 @@ COMMANDS = {
     "prune": "Evolve a run's model until it fits a microcontroller.",
     "calibrate-detector": "Teach a bundle's inspector how its healthy body looks.",
     "adapt": "Adapt a bundle's body to an arm that has changed.",
+    "drift": "Tell from pictures how far encoders are off, before there is an alarm.",
     "profile": "Time every layer of a bundle beside the roofline of this core.",
     "bench": "Run the bundle in the real-time loop beside a simulated arm.",
     "damages": "List what can happen to a simulated arm, and how it is written.",

@@ -116,6 +116,8 @@ def _run(options: BenchOptions) -> BenchResult:
 
 def _show(console: Console, result: BenchResult) -> None:
     latency, loop, arm = result.loop.latency, result.loop, result.arm
+    from edgekin.runtime.findings import said_of
+
     console.print(_table(result))
     misses = latency.misses
     if result.gpu is not None:
@@ -138,6 +140,8 @@ def _show(console: Console, result: BenchResult) -> None:
                       f"second on this machine ({arm.skipped_frames} skipped)[/]")
     if result.adaptation is not None:
         _show_adaptation(console, result.to_json()["adaptation"])
+    if result.detection.alarm != "body damage" and (told := said_of(result.drifts)):
+        console.print(told)
     console.print(_verdict(result))
 
 

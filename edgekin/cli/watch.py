@@ -14,6 +14,7 @@ from edgekin.cli.options import loop_options
 if TYPE_CHECKING:
     from edgekin.runtime.detector import Verdict
     from edgekin.runtime.engine import Engine
+    from edgekin.runtime.findings import Drift
     from edgekin.runtime.loop import LoopReport
     from edgekin.watching import Said
 
@@ -47,7 +48,7 @@ def command(bundle: Path, ring: Path, **options: Any) -> None:
 
     before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
     try:
-        _show(watch(WatchOptions(bundle, ring, **options), _changed, lambda: wanted, _opened))
+        _show(watch(WatchOptions(bundle, ring, **options), _changed, lambda: wanted, _opened, _ended))
     finally:
         for number, handler in before:
             signal.signal(number, handler)
@@ -64,6 +65,13 @@ def _opened(engine: Engine) -> None:
 def _changed(said: Said, verdict: Verdict) -> None:
     sums = "" if said.alarm else f", z {verdict.z:+.1f}, cusum {verdict.cusum:.1f}"
     click.echo(f"verdict: {said.name}{said.because} at frame {verdict.sequence}{sums}")
+
+
+def _ended(drifts: tuple[Drift, ...]) -> None:
+    from edgekin.runtime.findings import said_of
+
+    if told := said_of(drifts):
+        click.echo(told)
 
 
 def _show(report: LoopReport | None) -> None:

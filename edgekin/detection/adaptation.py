@@ -30,6 +30,8 @@ LOOKS = 8
 #: The tried body must leave this share of the misfit at most, beyond what healthy pictures have and a standard
 #: deviation of that.
 LEFT = 0.3
+#: How large a deviation an inspector can hold to be healthy, rad or share (ek_inspector_accept).
+LARGEST = 0.8
 #: An adapted body is fitted again to all pictures since the first so many, and each time that their number has doubled.
 REFINE_FRAMES = 60
 WATCHING, FITTING, TRYING, ADAPTED, GIVEN_BACK = "watching", "fitting", "trying", "adapted", "given back"
@@ -98,6 +100,10 @@ class _Contest:
 def sizes_of(inspector: Inspector, change: Change | None) -> Float:
     """Return the sizes (n,) of a change, rad or share; None: the model."""
     return np.zeros(len(inspector.config.deviations)) if change is None else change.sizes
+
+
+def _can_hold(change: Change | None) -> bool:
+    return change is None or bool((np.abs(change.sizes) <= LARGEST).all())
 
 
 class Adapter:
@@ -199,6 +205,9 @@ class Adapter:
         if self._in_state < self._fit_frames:
             return
         new = self._rounds.change
+        if not _can_hold(new):
+            self._keep(self.result.change)
+            return
         self._contest = _Contest(self._inspector, new, self.result.change, None)
         self._accept(new)
         self._go(replace(self.result, state=TRYING, change=new))
@@ -232,7 +241,7 @@ class Adapter:
 
     def _end_refining(self) -> None:
         finer, now = self._contest.misfits
-        if finer < now:
+        if finer < now and _can_hold(self._contest.bodies[0]):
             self.result = replace(self.result, change=self._contest.bodies[0])
             self._accept(self.result.change)
         self._refining = False

@@ -44,6 +44,42 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far an encoder is off, as pictures of many poses have it; a link turned about its joint looks the same."""
+
+    joint: str
+    deg: float  # that it reads too much
+    spread_deg: float  # standard deviation
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% of deg."""
+        return self.deg - 1.96 * self.spread_deg, self.deg + 1.96 * self.spread_deg
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval excludes that the encoder is right."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        low, high = self.interval
+        return {"joint": self.joint, "deg": self.deg, "low": low, "high": high}
+
+    def __str__(self) -> str:
+        return f"{self.joint} {self.deg:+.2f} +- {1.96 * self.spread_deg:.2f} deg"
+
+
+def said_of(drifts: Sequence[Drift]) -> str:
+    """Return a line about encoders; "" where nothing is known of any."""
+    sure = [str(drift) for drift in drifts if drift.sure]
+    if sure:
+        return f"encoders, by pictures of many poses: {', '.join(sure)} too much"
+    most = max((max(map(abs, drift.interval)) for drift in drifts), default=0.0)
+    return f"encoders, by pictures of many poses: none is off by more than {most:.1f} deg" if drifts else ""
+
+
+@dataclass(frozen=True)
 class Finding:
     """What an inspector holds to be true after a picture; the alarm is latched, what is named goes on improving."""
 

@@ -11,7 +11,7 @@ from edgekin._ek import ffi, lib
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.runtime.detector import Verdict
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.findings import SIGNS, Finding, Named, named_of
+from edgekin.runtime.findings import SIGNS, Drift, Finding, Named, named_of
 from edgekin.runtime.inspector_config import AGAIN, CLASSES, Float, InspectorConfig, raw_config
 from edgekin.runtime.status import check, status_name
 
@@ -146,6 +146,18 @@ class Inspector:
         return Finding(CLASSES[raw.alarm], SIGNS[raw.sign] if raw.alarm else "", raw.alarm_frame, raw.frames,
                        named, raw.misfit_z, tuple(raw.offset_rad[0:n]), tuple(raw.drift_rad[0:n]),
                        tuple(raw.drift_spread_rad[0:n]))
+
+    def drifts(self) -> tuple[Drift, ...]:
+        """Return how far every joint's encoder is off, as far as pictures tell; not while a loop has the inspector.
+
+        Empty before the arm has left its first pose.
+        """
+        raw = ffi.new("ek_finding *")
+        check(lib.ek_inspector_found(self.handle, raw), "nothing was seen")
+        degrees = (np.degrees(list(values[0:len(self.config.joints)]))
+                   for values in (raw.drift_rad, raw.drift_spread_rad))
+        return tuple(Drift(joint, float(deg), float(spread))
+                     for joint, deg, spread in zip(self.config.joints, *degrees, strict=True) if spread > 0)
 
     def named(self, verdict: Verdict) -> Named | None:
         """Return what a verdict of the loop that this inspector looks for names; None while there is no alarm."""

@@ -3,13 +3,15 @@ arm's. Numpy only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edgekin.robot.damage import link_direction
+from edgekin.robot.damage import link_direction, scenes
+from edgekin.robot.events import Event
 from edgekin.robot.kinematics import link_poses
 from edgekin.robot.spec import Float, RobotSpec
+from edgekin.sim.faults import JointFaults
 
 #: Where the tip is, (N, 3) m, for joint angles (N, J) rad.
 Tip = Callable[[Float], Float]
@@ -18,6 +20,8 @@ Tip = Callable[[Float], Float]
 STEPS, DAMPING, LONGEST, DIFFERENCE = 60, 1e-5, 0.2, 1e-5
 #: Share of a joint's range that targets are taken from, about its middle.
 INNER = 0.8
+#: From what an encoder reads to where the joint is: its error changes slowly with the angle.
+ENCODER_STEPS = 20
 
 
 def tip_of(robot: RobotSpec) -> tuple[int, int]:
@@ -44,6 +48,27 @@ def tip(robot: RobotSpec, at: tuple[int, int]) -> Tip:
         poses = link_poses(robot, q)[:, link]
         where: Float = poses[:, :3, :3] @ point + poses[:, :3, 3]
         return where
+
+    return position
+
+
+def read_tip(robot: RobotSpec, at: tuple[int, int], events: Sequence[Event], seed: int, time_s: float) -> Tip:
+    """Return where the tip of an arm to which something has happened is when its encoders read an angle.
+
+    Args:
+        robot: healthy.
+        at: as `tip_of` has it.
+        events: that have happened, none of which takes the tip away.
+        seed: of what they leave to chance.
+        time_s: when.
+    """
+    body, faults = tip(scenes(robot, events, seed)[-1][1], at), JointFaults(robot, events, seed)
+
+    def position(q: Float) -> Float:
+        true, now = q, np.full(len(q), time_s)
+        for _ in range(ENCODER_STEPS):
+            true = true + (q - faults.encode(now, true))
+        return body(true)
 
     return position
 

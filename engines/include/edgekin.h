@@ -389,6 +389,8 @@ void ek_inspector_destroy(ek_inspector *inspector);
  * is that of the healthy body. */
 int ek_inspector_update(ek_inspector *inspector, const float *q, const float *commanded, const uint8_t *masks,
                         ek_finding *finding);
+/* What the last picture left; not while a loop shows pictures. */
+int ek_inspector_found(const ek_inspector *inspector, ek_finding *finding);
 /* Forgets all evidence and the alarm. */
 void ek_inspector_reset(ek_inspector *inspector);
 /* sizes (n_deviations), magnitude 0.8 at most: the body that is healthy from now on; forgets all evidence. NULL: the

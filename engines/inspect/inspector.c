@@ -187,6 +187,13 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
   return status;
 }
 
+int ek_inspector_found(const ek_inspector *s, ek_finding *finding) {
+  if (!s || !finding)
+    return EK_E_ARGUMENT;
+  *finding = s->finding;
+  return EK_OK;
+}
+
 int ek_inspector_accept(ek_inspector *s, const double *sizes) {
   if (!s)
     return EK_E_ARGUMENT;

@@ -11,7 +11,7 @@ from edgekin.compile.weights import write_weights
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.robot import catalogue
 from edgekin.runtime.engine import Engine
-from edgekin.runtime.findings import SIGNS
+from edgekin.runtime.findings import SIGNS, Drift, said_of
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import CLASSES, SCHEMA, InspectorConfig
 from tests.exact_arm import Stretch, taught
@@ -164,6 +164,21 @@ def test_a_healthy_arm_raises_nothing(world, inspector, seed):
     assert inspector.fitted <= inspector.misfit
     assert np.abs(found.offset_rad).max() < 0.2 * DEGREE
     assert (np.abs(found.drift_rad) < 4 * np.array(found.drift_spread_rad)).all()
+    drifts = inspector.drifts()
+    assert [one.joint for one in drifts] == list(inspector.config.joints)
+    assert np.radians([one.deg for one in drifts]) == pytest.approx(found.drift_rad)
+    assert np.radians([one.spread_deg for one in drifts]) == pytest.approx(found.drift_spread_rad)
+    inspector.reset()
+    assert inspector.drifts() == ()
+
+
+def test_what_is_said_of_encoders_is_sure_of_them():
+    off, right = Drift("elbow", 0.5, 0.1), Drift("wrist", -0.2, 0.15)
+    assert (off.sure, right.sure) == (True, False)
+    assert off.interval == pytest.approx((0.304, 0.696))
+    assert said_of([off, right]) == "encoders, by pictures of many poses: elbow +0.50 +- 0.20 deg too much"
+    assert said_of([right]) == "encoders, by pictures of many poses: none is off by more than 0.5 deg"
+    assert said_of([]) == ""
 
 
 #: Index of a deviation (four of each link from the turret on, then three of each camera), its size, what it is called.
