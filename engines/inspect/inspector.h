@@ -70,6 +70,7 @@ struct ek_inspector {
   int off_command;                                                  /* a joint is not where it was sent */
   int off[EK_MAX_JOINTS];                                           /* frames since which it is too large */
   double command_then[EK_MAX_JOINTS], measured_then[EK_MAX_JOINTS]; /* when that began */
+  double command_good[EK_MAX_JOINTS];                               /* when the angle was near it last */
   ek_finding finding;
 };
 

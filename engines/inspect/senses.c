@@ -10,6 +10,10 @@ enum { SMOOTH = 32 };
 #define STANDS 0.5
 /* Times the limit of the mean that one frame may be off its command. */
 #define ONE_FRAME 2.0
+/* Frames that an offset has to stay, and times that limit by which it has to be more than a joint could fall behind,
+ * for it to be the encoder's without any motion. */
+enum { STAYS = 3 };
+#define LEAP 4.0
 
 void ek_senses_reset(ek_inspector *s) {
   s->off_command = s->seen = s->same_masks = s->same_joints = s->tracked = 0;
@@ -63,9 +67,18 @@ static void find_velocity(ek_inspector *s, const float *q, const float *commande
   }
 }
 
+/* A joint that stands falls behind by as much as its command moves: an angle that is further off has leapt, which
+ * encoders do and joints do not. */
+static int leapt(const ek_inspector *s, int j, double q, double commanded) {
+  double behind = fabs(commanded - s->command_good[j]);
+  return s->off[j] >= STAYS && fabs(q - commanded) - behind > LEAP * s->config.tracking_rad[j];
+}
+
 /* An offset that stays while the command moves on is the encoder's; a joint that stays is stuck. */
 static void judge_offset(ek_inspector *s, int j, double q, double commanded) {
   const ek_inspector_config *c = &s->config;
+  if (fabs(q - commanded) <= c->tracking_rad[j])
+    s->command_good[j] = commanded;
   if (fabs(s->offset[j]) <= c->tracking_rad[j]) {
     s->off[j] = 0;
     return;
@@ -73,9 +86,10 @@ static void judge_offset(ek_inspector *s, int j, double q, double commanded) {
   if (!s->off[j]++)
     s->command_then[j] = commanded, s->measured_then[j] = q;
   double moved = commanded - s->command_then[j];
-  if (s->finding.alarm || fabs(moved) < c->stuck_rad)
+  int leap = leapt(s, j, q, commanded);
+  if (s->finding.alarm || (!leap && fabs(moved) < c->stuck_rad))
     return;
-  int stands = (q - s->measured_then[j]) / moved < STANDS;
+  int stands = !leap && (q - s->measured_then[j]) / moved < STANDS;
   s->finding.joint = j;
   ek_raise(s, stands ? EK_CLASS_BODY : EK_CLASS_ENCODER, stands ? EK_SIGN_STUCK : EK_SIGN_OFFSET);
 }

@@ -224,6 +224,18 @@ def test_a_link_that_has_grown_carries_something(world, inspector):
     assert (found.alarm, found.named.part) == ("occlusion/appearance", "hand")
 
 
+@pytest.mark.parametrize(("index", "part"), [(1, "turret"), (4, "upper_arm"), (8, "forearm")])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_link_that_turns_far_is_found_at_once_and_named(world, inspector, index, part, sign):
+    begin(world, inspector)
+    world.deviate({index: sign * 20 * DEGREE})
+    found = watch(inspector, world.show(60))
+    assert (found.alarm, found.sign) == ("body damage", "deviation")
+    assert (found.named.part, found.named.undecided) == (part, False)
+    assert found.alarm_frame <= BEFORE + 8
+    assert found.named.size == pytest.approx(20.0, abs=4.0)
+
+
 @pytest.mark.parametrize("link", [2, 3, 4])
 def test_a_lost_link_is_named(world, inspector, link):
     begin(world, inspector)
@@ -243,6 +255,23 @@ def test_an_encoder_that_lies_is_named(world, inspector, joint):
     assert (found.alarm, found.sign) == ("encoder fault", "offset")
     assert (found.named.what, found.named.part) == ("offset", world.robot.actuated[joint].name)
     assert found.offset_rad[joint] == pytest.approx(3 * DEGREE, abs=0.2 * DEGREE)
+
+
+@pytest.mark.parametrize("joint", range(4))
+def test_an_encoder_that_leaps_needs_no_motion_to_be_named(world, inspector, joint):
+    begin(world, inspector)
+    seen = world.show(8)
+    seen.joint_pos[2:, joint] += 5 * DEGREE
+    found = watch(inspector, seen)
+    assert (found.alarm, found.sign, found.alarm_frame) == ("encoder fault", "offset", BEFORE + 5)
+    assert found.named.part == world.robot.actuated[joint].name
+
+
+def test_one_reading_that_leaps_is_no_fault(world, inspector):
+    begin(world, inspector)
+    seen = world.show(60)
+    seen.joint_pos[2, 1] += 5 * DEGREE
+    assert watch(inspector, seen).alarm == ""
 
 
 @pytest.mark.parametrize("joint", range(4))
