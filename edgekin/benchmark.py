@@ -17,7 +17,7 @@ from edgekin.bundle import Bundle, load_bundle
 from edgekin.detection.live import LiveAdapter, LiveReport, rate_of
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
-from edgekin.opening import adapted_sizes, loop_detector, open_bundle, open_inspector
+from edgekin.opening import adapted_body, loop_detector, open_bundle, open_inspector
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
@@ -213,7 +213,7 @@ def _adapter(bundle: Bundle, options: BenchOptions, ring: Path, loop: Loop) -> I
         yield None
         return
     with open_inspector(bundle, options.isa, rate_of(options.camera_hz)) as inspector:
-        begin_with = adapted_sizes(bundle, inspector.config) if options.adapted else None
+        begin_with = adapted_body(bundle, inspector.config) if options.adapted else None
         with LiveAdapter(ring, inspector, loop.accept, begin_with) as live:
             yield live
 

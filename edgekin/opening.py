@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import InspectorConfig
 
+Float = NDArray[np.float64]
 #: A file beside a bundle that says how its body has changed; edgekin adapt writes it.
 ADAPTATION, ADAPTATION_SCHEMA = ".adaptation.json", "edgekin.adaptation/1"
 #: Periods of the camera without a fresh picture that make the last one stale.
@@ -108,7 +110,7 @@ def open_inspector(bundle: Bundle, isa: str, camera_hz: float, adapted: bool = F
     config = inspector_config(bundle).at(camera_hz)
     with open_body(bundle, isa) as body, Inspector(body, config) as inspector:
         if adapted:
-            inspector.accept(adapted_sizes(bundle, config))
+            inspector.accept(*adapted_body(bundle, config))
         yield inspector
 
 
@@ -128,8 +130,8 @@ def body_sha256(bundle: Bundle) -> str:
     return str(bundle.manifest["files"][name]["sha256"])
 
 
-def adapted_sizes(bundle: Bundle, config: InspectorConfig, path: Path | None = None) -> NDArray[np.float64]:
-    """Return the sizes (n,) rad or share of the deviations that a bundle's adaptation holds.
+def adapted_body(bundle: Bundle, config: InspectorConfig, path: Path | None = None) -> tuple[Float, Float]:
+    """Return what a bundle's adaptation holds: sizes (n,) of deviations, rad or share; offsets (J,) of encoders, rad.
 
     Args:
         bundle: whose body model it is of.
@@ -143,10 +145,15 @@ def adapted_sizes(bundle: Bundle, config: InspectorConfig, path: Path | None = N
     content = read_object(path, remedy)
     if content.get("schema") != ADAPTATION_SCHEMA or content.get("body_sha256") != body_sha256(bundle):
         raise ConfigError(f"{path} is no adaptation of the body model of bundle {bundle.path}", remedy)
+    return (_numbers(content, "sizes", len(config.deviations), f"{path} holds no sizes of", "deviations", remedy),
+            _numbers(content, "offsets_rad", len(config.joints), f"{path} holds no offsets of", "encoders", remedy))
+
+
+def _numbers(content: dict[str, Any], key: str, n: int, lacks: str, what: str, remedy: str) -> Float:
     try:
-        sizes = np.array(content["sizes"], np.float64)
+        values = np.array(content[key], np.float64)
     except (KeyError, TypeError, ValueError):
-        sizes = np.zeros(0)
-    if sizes.shape != (len(config.deviations),) or not np.isfinite(sizes).all():
-        raise ConfigError(f"{path} holds no sizes of {len(config.deviations)} deviations", remedy)
-    return sizes
+        values = np.zeros(0)
+    if values.shape != (n,) or not np.isfinite(values).all():
+        raise ConfigError(f"{lacks} {n} {what}", remedy)
+    return values

@@ -33,6 +33,7 @@ class Adapted:
     bundle: Path
     first: Adaptation  # the first alarm's
     change: Change | None  # what holds in the end
+    offsets: NDArray[np.float64]  # (J,) rad that encoders then read too much of commands
     healthy: Quality | None  # the model, before
     damaged: Quality | None  # the model, after
     adapted: Quality | None  # the adapted body, after `frames`; None: there is none
@@ -64,7 +65,8 @@ class Adapted:
                 "damage": plan.damage if plan.data is None else None, "data": str(plan.data) if plan.data else None,
                 "state": first.state, "named": str(first.named) if first.named else None,
                 "changes": [str(named) for named in change.named] if change else [],
-                "sizes_rad_or_share": change.sizes.tolist() if change else None, "bodies": bodies,
+                "sizes_rad_or_share": change.sizes.tolist() if change else None,
+                "offsets_rad": self.offsets.tolist(), "bodies": bodies,
                 "gap_closed": self.gap_closed,
                 "delay_frames": self.delay_frames, "frames": frames_of(first),
                 "milliseconds": milliseconds_of(self), "judge_ms": self.judge_ms,

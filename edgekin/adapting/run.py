@@ -99,14 +99,15 @@ def _simulated(bundle: Bundle, plan: AdaptPlan, engine: Engine, inspector: Inspe
         adapted = scene.after(engine, inspector.config, first.change)
     patch = _patched(scene, engine, plan, frames) if first.change is None and first.alarm_frame is not None else None
     watched.show(islice(frames, left))
-    change = adapter.result.change
+    change, offsets = adapter.result.change, adapter.offsets
     if change is not None:
         refined = scene.after(engine, inspector.config, change)
     now = probability(engine.predict(scene.damaged.joint_pos[:1])[0]) if patch is None else patch.picture
     repaired = None if change is None else healthy.psnr_db - _repaired(scene, engine, adapter)
     adapter.reset()
     return Adapted(
-        plan=plan, bundle=bundle.path, first=first, change=change, healthy=healthy, damaged=damaged, adapted=adapted,
+        plan=plan, bundle=bundle.path, first=first, change=change, offsets=offsets, healthy=healthy, damaged=damaged,
+        adapted=adapted,
         refined=refined, repaired_db=repaired,
         patched=None if patch is None else patch.quality, patch_state=None if patch is None else patch.state,
         patch_ms=None if patch is None else patch.ms, judge_ms=watched.judge_ms,
@@ -166,11 +167,12 @@ def _recorded(bundle: Bundle, plan: AdaptPlan, engine: Engine, adapter: Adapter,
     exact, damaged, stale = engine.predict(q[:EXACT]), Quality(psnr_db(engine, q, masks)), engine.predict(q[:1])
     watched = _Watched(adapter, report, kept)
     watched.show(zip(data.joint_pos[:kept], data.packed[:kept], repeat(None, kept), strict=True))
-    result, now = adapter.result, engine.predict(q[:1])
+    result, offsets, now = adapter.result, adapter.offsets, engine.predict(q[:1])
     adapted = Quality(psnr_db(engine, q, masks)) if result.change is not None else None
     adapter.reset()
     return Adapted(
-        plan=plan, bundle=bundle.path, first=result, change=result.change, healthy=None, damaged=damaged,
+        plan=plan, bundle=bundle.path, first=result, change=result.change, offsets=offsets, healthy=None,
+        damaged=damaged,
         adapted=adapted, refined=None, patched=None, patch_state=None, patch_ms=None, repaired_db=None,
         judge_ms=watched.judge_ms, delay_frames=None, restored=np.array_equal(engine.predict(q[:EXACT]), exact),
         pictures=_shown(masks[0], probability(stale[0]), probability(now[0])))

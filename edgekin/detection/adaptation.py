@@ -37,6 +37,7 @@ REFINE_FRAMES = 60
 WATCHING, FITTING, TRYING, ADAPTED, GIVEN_BACK = "watching", "fitting", "trying", "adapted", "given back"
 
 Picture = tuple[Float, NDArray[np.uint8]]
+Changed = Callable[[Float | None, Float | None], None]
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,12 @@ class Adapter:
 
     Args:
         inspector: of a body model. Its engine predicts the adapted body from then on.
-        changed: called with the sizes (n,) that hold from now on, or with None: the model's.
+        changed: called with the sizes (n,) that hold from now on and with the offsets (J,) rad of encoders that go with
+            them; None: the model's, and none.
         fit_frames: pictures from the alarm that a change is fitted to.
     """
 
-    def __init__(self, inspector: Inspector, changed: Callable[[Float | None], None] = lambda sizes: None,
+    def __init__(self, inspector: Inspector, changed: Changed = lambda sizes, offsets: None,
                  fit_frames: int = FIT_FRAMES) -> None:
         self._inspector, self._changed, self._fit_frames = inspector, changed, fit_frames
         self._rounds = _Rounds(inspector)
@@ -128,12 +130,14 @@ class Adapter:
         self._remembered: list[Picture] = []
         self._go(Adaptation(WATCHING, None, None, None, None, 0.0, 0.0))
 
-    def begin_with(self, sizes: Float) -> None:
+    def begin_with(self, sizes: Float, offsets: Float) -> None:
         """Begin with a body that was adapted before.
 
         Args:
             sizes: (n,) rad or share.
+            offsets: (J,) rad that encoders read too much of commands.
         """
+        self._fault = ENCODER if offsets.any() else ""
         self._keep(Change((), np.array(sizes), ()))
 
     def judge(self, q: ArrayLike, masks: NDArray[np.uint8], commanded: ArrayLike | None = None) -> str:
@@ -144,7 +148,7 @@ class Adapter:
         if self.result.state == FITTING:
             self._fit(picture)
             return self.result.state
-        alarm = CLASSES[self._inspector.judge(q, masks, self._explained(commanded))]
+        alarm = CLASSES[self._inspector.judge(q, masks, commanded)]
         if self.result.state == TRYING:
             self._try(picture)
         elif alarm in REPAIRABLE + OTHERS:
@@ -158,15 +162,20 @@ class Adapter:
 
     def _accept(self, change: Change | None) -> None:
         sizes = change.sizes if change is not None and change.sizes.any() else None
-        self._inspector.accept(sizes)
-        self._changed(sizes)
+        offsets = None if sizes is None else self._offsets(sizes)
+        self._inspector.accept(sizes, offsets)
+        self._changed(sizes, offsets)
 
-    def _explained(self, commanded: ArrayLike | None) -> ArrayLike | None:
-        """Commands as an encoder that is known to be off reads them."""
-        if commanded is None or self.result.change is None or self._fault != ENCODER:
-            return commanded
+    @property
+    def offsets(self) -> Float:
+        """What encoders read too much of commands, as far as that was taken over (J,) rad."""
+        change = self.result.change
+        return np.zeros(len(self._inspector.config.joints)) if change is None else self._offsets(change.sizes)
+
+    def _offsets(self, sizes: Float) -> Float:
+        """An encoder that is off is fitted as a turn of its link, the other way."""
         own = self._inspector.config.own_axis
-        return np.asarray(commanded) - np.where(own >= 0, self.result.change.sizes[own], 0.0)
+        return -np.where((own >= 0) & (self._fault == ENCODER), sizes[own], 0.0)
 
     def _begin(self, alarm: str, picture: Picture) -> None:
         found, self._fault = self._inspector.finding, alarm

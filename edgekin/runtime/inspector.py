@@ -204,23 +204,25 @@ class Inspector:
         lib.ek_inspector_reset(self.handle)
         self._raw = self._nothing()
 
-    def accept(self, sizes: ArrayLike | None) -> None:
+    def accept(self, sizes: ArrayLike | None, offsets: ArrayLike | None = None) -> None:
         """Hold a deviated body to be healthy from now on, or the model again (None).
 
         Args:
             sizes: (n,) rad or share.
+            offsets: (J,) rad that encoders read too much of commands from now on; None: nothing.
 
         Raises:
-            RuntimeFault: a wrong number, or sizes out of range.
+            RuntimeFault: a wrong number, or sizes or offsets out of range.
         """
-        if sizes is None:
-            check(lib.ek_inspector_accept(self.handle, ffi.NULL), "the model is refused")
-            self._raw = self._nothing()
-            return
-        values = self._sizes(sizes)
-        status = lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values))
+        values = np.zeros(len(self.config.deviations)) if sizes is None else self._sizes(sizes)
+        beside = np.zeros(len(self.config.joints)) if offsets is None else np.ascontiguousarray(offsets, np.float64)
+        if beside.shape != (len(self.config.joints),):
+            raise RuntimeFault(f"{beside.size} offsets of encoders, expected {len(self.config.joints)}")
+        status = lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values),
+                                         ffi.from_buffer("double[]", beside))
         if status_name(status) == "range":
-            raise RuntimeFault(f"a deviation of {values[np.abs(values).argmax()]:g} is more than an inspector can hold "
+            both = np.concatenate([values, beside])
+            raise RuntimeFault(f"a deviation of {both[np.abs(both).argmax()]:g} is more than an inspector can hold "
                                "to be healthy", "Train a body model of the robot as it is now")
         check(status, "these sizes are refused")
         self._raw = self._nothing()

@@ -164,7 +164,7 @@ class Loop:
         if inspector is not None:
             check(lib.ek_loop_inspect(handle, inspector.handle, inspector.n_deviations),
                   "cannot add the inspector to the loop")
-        self._n_sizes = 0 if inspector is None else inspector.n_deviations
+        self._n_sizes, self._n_joints = 0 if inspector is None else inspector.n_deviations, ring.n_joints
         self._thread: threading.Thread | None = None
         # Not Thread.join: interrupted by a signal it may take a running thread for a stopped one (bpo-45274).
         self._done = threading.Event()
@@ -190,22 +190,26 @@ class Loop:
         """Ask the loop to end; it publishes the verdict unknown and returns within two periods."""
         lib.ek_loop_stop(self._handle)
 
-    def accept(self, sizes: NDArray[np.float64] | None) -> bool:
+    def accept(self, sizes: NDArray[np.float64] | None, offsets: NDArray[np.float64] | None = None) -> bool:
         """Hand a body over to the loop's inspector, which takes it between two pictures and acknowledges the alarm.
 
         Args:
             sizes: (n,) of its deviations, rad or share; None: the model.
+            offsets: (J,) rad that encoders read too much of commands; None: nothing.
 
         Returns:
             Whether it was handed over: not while the one before waits to be taken.
 
         Raises:
-            RuntimeFault: the loop has no inspector, or a wrong number of sizes.
+            RuntimeFault: the loop has no inspector, or a wrong number of sizes or offsets.
         """
         if sizes is not None and sizes.shape != (self._n_sizes,):
             raise RuntimeFault(f"{sizes.size} sizes of deviations, expected {self._n_sizes}")
-        raw = ffi.NULL if sizes is None else ffi.from_buffer("double[]", np.ascontiguousarray(sizes, np.float64))
-        status = lib.ek_loop_accept(self._handle, raw)
+        if offsets is not None and offsets.shape != (self._n_joints,):
+            raise RuntimeFault(f"{offsets.size} offsets of encoders, expected {self._n_joints}")
+        body, beside = (ffi.NULL if values is None else ffi.from_buffer("double[]", np.ascontiguousarray(values, float))
+                        for values in (sizes, offsets))
+        status = lib.ek_loop_accept(self._handle, body, beside)
         if status_name(status) == "busy":
             return False
         check(status, "the loop has no inspector to hand a body over to")

@@ -50,7 +50,7 @@ struct ek_loop {
   _Atomic int stop, running;
   /* A body that is handed over: the words are written before the flag is set and read before it is cleared. */
   _Atomic int handed;
-  double sizes[EK_MAX_DEVIATIONS];
+  double sizes[EK_MAX_DEVIATIONS], offsets[EK_MAX_JOINTS];
   /* The published verdict: two buffers; turn is odd or even with the one that is complete. */
   _Atomic uint64_t turn;
   _Atomic uint64_t published[2][VERDICT_WORDS];
@@ -142,7 +142,7 @@ void ek_loop_destroy(ek_loop *loop) {
   free(loop);
 }
 
-enum { NOTHING, A_BODY, THE_MODEL };
+enum { NOTHING, HANDED };
 
 int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations) {
   if (!loop || !inspector || atomic_load_explicit(&loop->running, memory_order_acquire))
@@ -153,24 +153,25 @@ int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations) {
   return EK_OK;
 }
 
-int ek_loop_accept(ek_loop *loop, const double *sizes) {
+int ek_loop_accept(ek_loop *loop, const double *sizes, const double *offsets) {
   if (!loop || !loop->inspector)
     return EK_E_ARGUMENT;
   if (atomic_load_explicit(&loop->handed, memory_order_acquire) != NOTHING)
     return EK_E_BUSY;
-  for (int i = 0; sizes && i < loop->n_sizes; i++)
-    loop->sizes[i] = sizes[i];
-  atomic_store_explicit(&loop->handed, sizes ? A_BODY : THE_MODEL, memory_order_release);
+  for (int i = 0; i < loop->n_sizes; i++)
+    loop->sizes[i] = sizes ? sizes[i] : 0;
+  for (int j = 0; j < loop->n_joints; j++)
+    loop->offsets[j] = offsets ? offsets[j] : 0;
+  atomic_store_explicit(&loop->handed, HANDED, memory_order_release);
   return EK_OK;
 }
 
 /* Takes over what was handed over: between two pictures, so that none is judged by half of it. The alarm was for the
  * body before. */
 static void take_over(ek_loop *loop) {
-  int handed = atomic_load_explicit(&loop->handed, memory_order_acquire);
-  if (handed == NOTHING)
+  if (atomic_load_explicit(&loop->handed, memory_order_acquire) == NOTHING)
     return;
-  if (ek_inspector_accept(loop->inspector, handed == A_BODY ? loop->sizes : NULL) == EK_OK) {
+  if (ek_inspector_accept(loop->inspector, loop->sizes, loop->offsets) == EK_OK) {
     ek_detector_acknowledge(loop->detector);
     loop->stats.bodies++;
     loop->stats.body_ns = ek_clock_ns();

@@ -394,8 +394,9 @@ int ek_inspector_found(const ek_inspector *inspector, ek_finding *finding);
 /* Forgets all evidence and the alarm. */
 void ek_inspector_reset(ek_inspector *inspector);
 /* sizes (n_deviations), magnitude 0.8 at most: the body that is healthy from now on; forgets all evidence. NULL: the
- * model. */
-int ek_inspector_accept(ek_inspector *inspector, const double *sizes);
+ * model. offsets (n_joints) rad, as much at most: what encoders read too much from now on, of commands; NULL: nothing.
+ */
+int ek_inspector_accept(ek_inspector *inspector, const double *sizes, const double *offsets);
 /* information (n_deviations^2), score (n_deviations) of the last picture around the healthy body, sizes
  * (n_deviations) of the fit: for whoever calibrates. */
 int ek_inspector_look(const ek_inspector *inspector, double *information, double *score, double *sizes);
@@ -637,10 +638,9 @@ void ek_loop_destroy(ek_loop *loop);
 /* Shows the inspector, of so many deviations, every fresh picture that the detector accepts; before ek_loop_run. It
  * outlives the loop. */
 int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations);
-/* Hands a body over to the loop's inspector, which accepts it before the next picture, and acknowledges the alarm. From
- * one other thread, without a lock; sizes (n_deviations), NULL: the model. EK_E_BUSY: the one before was not yet taken.
- */
-int ek_loop_accept(ek_loop *loop, const double *sizes);
+/* Hands a body over to the loop's inspector, which accepts it (ek_inspector_accept) before the next picture, and
+ * acknowledges the alarm. From one other thread, without a lock. EK_E_BUSY: the one before was not yet taken. */
+int ek_loop_accept(ek_loop *loop, const double *sizes, const double *offsets);
 /* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
 int ek_loop_run(ek_loop *loop);
 void ek_loop_stop(ek_loop *loop); /* async-signal-safe */

@@ -194,14 +194,22 @@ int ek_inspector_found(const ek_inspector *s, ek_finding *finding) {
   return EK_OK;
 }
 
-int ek_inspector_accept(ek_inspector *s, const double *sizes) {
+static int none_far(const double *values, int n) {
+  for (int i = 0; values && i < n; i++)
+    if (!(fabs(values[i]) <= EK_FARTHEST))
+      return 0;
+  return 1;
+}
+
+int ek_inspector_accept(ek_inspector *s, const double *sizes, const double *offsets) {
   if (!s)
     return EK_E_ARGUMENT;
-  for (int i = 0; sizes && i < s->n; i++)
-    if (!(fabs(sizes[i]) <= EK_FARTHEST))
-      return EK_E_RANGE;
+  if (!none_far(sizes, s->n) || !none_far(offsets, s->config.n_joints))
+    return EK_E_RANGE;
   for (int i = 0; i < s->n; i++)
     s->healthy[i] = sizes ? sizes[i] : 0;
+  for (int j = 0; j < s->config.n_joints; j++)
+    s->expected[j] = offsets ? offsets[j] : 0;
   ek_inspector_reset(s);
   return ek_body_deviate(s->body, s->healthy); /* what is predicted next, too */
 }

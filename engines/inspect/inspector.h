@@ -66,6 +66,7 @@ struct ek_inspector {
   float last_q[EK_MAX_JOINTS], last_command[EK_MAX_JOINTS];
   float still_command[EK_MAX_JOINTS];                               /* commands when the joint angles were first read */
   double velocity[EK_MAX_JOINTS];                                   /* rad a frame */
+  double expected[EK_MAX_JOINTS];                                   /* of measured - commanded, accepted */
   double offset[EK_MAX_JOINTS];                                     /* mean of measured - commanded */
   int off_command;                                                  /* a joint is not where it was sent */
   int off[EK_MAX_JOINTS];                                           /* frames since which it is too large */

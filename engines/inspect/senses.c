@@ -118,11 +118,12 @@ void ek_senses_joints(ek_inspector *s, const float *q, const float *commanded) {
     s->tracked += s->tracked < EK_TRACKED;
     s->off_command = 0;
     for (int j = 0; j < c->n_joints; j++) {
-      s->offset[j] += ((double)q[j] - (double)commanded[j] - s->offset[j]) / s->tracked;
+      double sent = (double)commanded[j] + s->expected[j];
+      s->offset[j] += ((double)q[j] - sent - s->offset[j]) / s->tracked;
       if (s->tracked == EK_TRACKED && !repeats)
-        judge_offset(s, j, (double)q[j], (double)commanded[j]);
+        judge_offset(s, j, (double)q[j], sent);
       s->finding.offset_rad[j] = s->offset[j];
-      s->off_command |= s->off[j] || fabs((double)q[j] - (double)commanded[j]) > ONE_FRAME * c->tracking_rad[j];
+      s->off_command |= s->off[j] || fabs((double)q[j] - sent) > ONE_FRAME * c->tracking_rad[j];
     }
     memcpy(s->last_command, commanded, sizeof *q * (size_t)c->n_joints);
   }

@@ -387,19 +387,19 @@ static void test_what_is_accepted_is_healthy(void) {
   sizes[4] = 8 * DEGREE, sizes[7] = -0.1;
   CHECK(!ek_body_deviate(w.body, sizes));
   CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY);
-  CHECK(!ek_inspector_accept(i, sizes));
+  CHECK(!ek_inspector_accept(i, sizes, NULL));
   ek_finding f = watch(i, &w, 300);
   CHECK(!f.alarm && f.evidence < 10 && f.frames == 300);
   const double wrong[] = {NAN, 0.81, -0.81};
   for (int k = 0; k < 3; k++) {
     sizes[0] = wrong[k];
-    CHECK(ek_inspector_accept(i, sizes) == EK_E_RANGE);
+    CHECK(ek_inspector_accept(i, sizes, NULL) == EK_E_RANGE);
   }
   CHECK(!watch(i, &w, 60).alarm); /* what was accepted before stands */
   bend(&w, 0, 0);
   CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY); /* the model is a deviation now */
-  CHECK(!ek_inspector_accept(i, NULL) && !watch(i, &w, 300).alarm);
-  CHECK(ek_inspector_accept(NULL, NULL) == EK_E_ARGUMENT);
+  CHECK(!ek_inspector_accept(i, NULL, NULL) && !watch(i, &w, 300).alarm);
+  CHECK(ek_inspector_accept(NULL, NULL, NULL) == EK_E_ARGUMENT);
   ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
 }
 
@@ -471,10 +471,10 @@ static void intervene(ek_inspector *i, world *w) {
     ek_inspector_reset(i);
     break;
   case 1:
-    CHECK(!ek_inspector_accept(i, NULL));
+    CHECK(!ek_inspector_accept(i, NULL, NULL));
     break;
   case 2:
-    CHECK(!ek_inspector_accept(i, sizes));
+    CHECK(!ek_inspector_accept(i, sizes, NULL));
     break;
   default:
     CHECK(!ek_body_deviate(w->body, sizes));

@@ -12,7 +12,7 @@ import pytest
 
 from edgekin.bundle import load_bundle
 from edgekin.errors import ConfigError
-from edgekin.opening import adaptation_path, adapted_sizes, inspector_config
+from edgekin.opening import adaptation_path, adapted_body, inspector_config
 from edgekin.robot import parse_events
 from edgekin.sim.dataset import Dataset, save_dataset
 from edgekin.sim.episode import Episode
@@ -57,8 +57,9 @@ def test_the_latest_bundle_adapts_and_stays_as_it_was(edgekin, bundle, tmp_path)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     loaded = load_bundle(bundle)
-    sizes = adapted_sizes(loaded, inspector_config(loaded))
+    sizes, offsets = adapted_body(loaded, inspector_config(loaded))
     assert sizes.tolist() == result["sizes_rad_or_share"]
+    assert not offsets.any()
     assert_refused(edgekin(bundle), 1, "bundle.adaptation.json exists already. Choose another --out, or overwrite it")
     bent = run(tmp_path, "bench", bundle, "--hz", 100, "--camera-hz", 50, "--seconds", 2, "--damage", "bend:2:20@0",
                "--adapted", "--adapt", "--json", tmp_path / "b.json")
@@ -125,16 +126,16 @@ def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundl
     ({"body_sha256": "0" * 64}, "is no adaptation of the body model of bundle"),
     ({"schema": "edgekin.adaptation/2"}, "is no adaptation"),
     ({"sizes": [0.1]}, "holds no sizes of"), ({"sizes": None}, "holds no sizes of"),
-    ({"sizes": "x"}, "holds no sizes of")])
+    ({"sizes": "x"}, "holds no sizes of"), ({"offsets_rad": [0.1]}, "holds no offsets of")])
 def test_adaptations_of_another_body_are_refused(inspected_bundle, tmp_path, change, says):
     from edgekin.opening import ADAPTATION_SCHEMA, body_sha256
 
     bundle = load_bundle(inspected_bundle)
     config, path = inspector_config(bundle), tmp_path / "a.json"
     good = {"schema": ADAPTATION_SCHEMA, "body_sha256": body_sha256(bundle),
-            "sizes": np.zeros(len(config.deviations)).tolist()}
+            "sizes": np.zeros(len(config.deviations)).tolist(), "offsets_rad": np.zeros(len(config.joints)).tolist()}
     path.write_text(json.dumps(good))
-    assert not adapted_sizes(bundle, config, path).any()
+    assert not np.concatenate(adapted_body(bundle, config, path)).any()
     path.write_text(json.dumps(good | change))
     with pytest.raises(ConfigError, match=says):
-        adapted_sizes(bundle, config, path)
+        adapted_body(bundle, config, path)

@@ -114,6 +114,9 @@ def test_an_encoder_that_is_off_is_taken_over_and_its_offset_no_alarm_again(worl
     assert states[-1] == ADAPTED
     assert states.count(FITTING) <= FIT_FRAMES
     assert adapter.result.change.sizes[4] == pytest.approx(-3 * DEGREE, abs=0.5 * DEGREE)
+    assert adapter.offsets == pytest.approx([0, -adapter.result.change.sizes[4], 0, 0])
+    adapter.reset()
+    assert not adapter.offsets.any()
 
 
 @pytest.mark.parametrize("sizes", [{4: 8 * DEGREE}, {7: -0.15}])
@@ -131,15 +134,16 @@ def test_an_arm_that_is_repaired_gets_the_model_back_exactly(world, adapter, siz
 def test_whoever_steers_hears_of_every_change(world, adapter):
     told = []
     inspector = adapter._inspector
-    listening = Adapter(inspector, told.append, fit_frames=30)
+    listening = Adapter(inspector, lambda *body: told.append(body), fit_frames=30)
     world.restart(9)
     watch(listening, world.show(BEFORE))
     world.deviate({4: 8 * DEGREE})
     assert watch(listening, world.show(AFTER))[-1] == ADAPTED
-    np.testing.assert_array_equal(told[-1], listening.result.change.sizes)
+    np.testing.assert_array_equal(told[-1][0], listening.result.change.sizes)
+    assert not told[-1][1].any()  # no encoder is off
     assert listening.result.done_frame - listening.result.alarm_frame == 30 + TRY_FRAMES
     listening.reset()
-    assert told[-1] is None
+    assert told[-1] == (None, None)
 
 
 def test_a_measure_leaves_what_was_found(world, adapter):

@@ -397,3 +397,21 @@ def test_a_look_shows_what_the_last_picture_said(world, inspector):
     assert np.linalg.eigvalsh(information).min() > -1e-3 * np.linalg.eigvalsh(information).max()
     assert abs(sizes[10] - 4 * DEGREE) < 1.5 * DEGREE
     assert score[10] == pytest.approx(information[10] @ sizes, rel=0.5)
+
+
+def test_an_offset_that_is_accepted_is_no_fault_and_another_is(world, inspector):
+    begin(world, inspector)
+    off = np.array([0, 0, 3 * DEGREE, 0])
+    sizes = np.zeros(len(world.deviations))
+    sizes[inspector.config.own_axis[2]] = -3 * DEGREE
+    seen = world.show(60)
+    assert watch(inspector, replace(seen, joint_pos=seen.joint_pos + off)).alarm == "encoder fault"
+    inspector.accept(sizes, off)
+    seen = world.show(300)
+    assert watch(inspector, replace(seen, joint_pos=seen.joint_pos + off)).alarm == ""
+    assert watch(inspector, world.show(60)).alarm == "encoder fault"  # it reads right again
+    inspector.accept(None)
+    assert watch(inspector, world.show(300)).alarm == ""
+    for wrong, match in ((off[:3], "3 offsets of encoders, expected 4"), (20 * off, "a deviation of 1.04")):
+        with pytest.raises(RuntimeFault, match=match):
+            inspector.accept(sizes, wrong)
