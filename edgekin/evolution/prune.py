@@ -142,14 +142,14 @@ def prune(options: Options, watch: Watch = lambda what: None) -> Result:
         folder.mkdir(parents=True, exist_ok=True)
         seconds = None if options.minutes is None else 60 * options.minutes * SEARCH_SHARE
         plan = Plan(options.population, options.generations, seconds, options.steps, options.seed)
-        search = Search(problem, trained, innovations, plan, folder, pool, watch)
+        search = Search(problem, options.budgets, _counter(problem), trained, innovations, plan, folder, pool, watch)
         if options.resume:
             search.resume()
             if search.trouble:
                 watch(search.trouble)
         else:
             write_json(folder / SETTINGS, _settings(options))
-        state = search.run()
+        state, problem = search.run(), search.problem
         winner = _winner(state, problem, options)
         steps = _further(options, state, winner)
         ended = finals(problem, trained, winner, state.born, plan, state.innovations, steps, pool,
@@ -239,6 +239,13 @@ def _written(run: Run, options: Options, problem: Problem, state: State, ended: 
 
     write_plots(result, options.out / FOLDER)
     return result
+
+
+def _counter(problem: Problem) -> Callable[[Outcome], float] | None:
+    """Counts instructions on the problem's core; None where the tools are missing."""
+    if missing(problem.core):
+        return None
+    return lambda outcome: _emulated(outcome, ways_of(problem), problem).costs.instructions
 
 
 def _emulated(outcome: Outcome, way: Any, problem: Problem) -> Measured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from edgekin.evolution.species import Speciation, Species
 GROWTH, PRUNING = "growth", "pruning"
 #: Generations between two exchanges; of the distance at which species part; species an island is to have.
 EXCHANGE_EVERY, THRESHOLD, SPECIES = 3, 0.6, 4
+#: Generations between two counts of the best on the emulated core, and what predictions may be off by after one.
+WEIGH_EVERY, SPARE = 4, 0.02
 #: Members of the front that are remembered beyond their islands.
 ARCHIVE = 24
 
@@ -65,6 +67,7 @@ class State:
     failed: int = 0  # that could not be trained or quantized
     steps: int = 0  # of training, of all
     seconds: float = 0.0
+    ratio: float | None = None  # of counted to predicted instructions, of the best; None: none was counted
     history: list[dict[str, Any]] = field(default_factory=list)  # by generation
     ancestry: dict[int, list[Any]] = field(default_factory=dict)  # number -> [parents, generation, island, dB]
 
@@ -81,7 +84,9 @@ class Search:
     """Evolves members for one problem.
 
     Args:
-        problem: what for.
+        problem: what for; its budgets are what predictions have to keep.
+        allowed: the true budgets.
+        count: what a member's instructions really are; None: cannot be counted here.
         trained: genome and weights of the run's own model.
         plan: how long.
         folder: where generations are kept.
@@ -89,9 +94,11 @@ class Search:
         look: called with what there is to see.
     """
 
-    def __init__(self, problem: Problem, trained: tuple[Genome, Tensors], innovations: Innovations, plan: Plan,
+    def __init__(self, problem: Problem, allowed: Costs, count: Callable[[Outcome], float] | None,
+                 trained: tuple[Genome, Tensors], innovations: Innovations, plan: Plan,
                  folder: Path, pool: Pool, look: Callable[[Look], None] = lambda look: None) -> None:
         self.problem, self.trained, self.plan, self.folder, self.pool = problem, trained, plan, folder, pool
+        self._allowed, self._count = allowed, count
         self.space, self.look = ways_of(problem).space, look
         self.each = max(2, plan.population // 2)
         self.state = State(innovations, [self._island(GROWTH), self._island(PRUNING)])
@@ -110,6 +117,19 @@ class Search:
         while not self._over(before + time.monotonic() - start):
             self._generation(lambda: before + time.monotonic() - start)
         return self.state
+
+    def _weigh(self) -> None:
+        """Count what the best takes, and let predictions come as near to the true budget as they are right about it."""
+        best = max(self.state.archive, key=lambda m: m.outcome.psnr_db, default=None)
+        if self._count is None or best is None:
+            return
+        self._trust(self._count(best.outcome) / best.outcome.costs.instructions)
+
+    def _trust(self, ratio: float | None) -> None:
+        self.state.ratio = ratio
+        if ratio is not None:
+            near = self._allowed.instructions / (ratio * (1 + SPARE))
+            self.problem = replace(self.problem, budgets=replace(self.problem.budgets, instructions=near))
 
     def _over(self, seconds: float) -> bool:
         state, plan = self.state, self.plan
@@ -139,6 +159,8 @@ class Search:
         if state.generation % EXCHANGE_EVERY == EXCHANGE_EVERY - 1:
             exchange(state.islands, budgets, self.each)
         state.archive = front_of([*state.archive, *born], budgets)
+        if state.generation % WEIGH_EVERY == WEIGH_EVERY - 1:
+            self._weigh()
         state.generation, state.seconds = state.generation + 1, clock()
         state.history.append(self._summary())
         self.save()
@@ -179,6 +201,7 @@ class Search:
         content = {
             "innovations": state.innovations.to_json(), "generation": state.generation, "born": state.born,
             "failed": state.failed, "steps": state.steps, "seconds": state.seconds, "history": state.history,
+            "ratio": state.ratio,
             "ancestry": {str(k): v for k, v in state.ancestry.items()},
             "archive": [m.number for m in state.archive],
             "members": [_member_json(m) for m in everyone.values()],
@@ -210,8 +233,9 @@ class Search:
             islands.append(island)
         self.state = State(Innovations.from_json(content["innovations"]), islands,
                            [members[n] for n in content["archive"]], content["generation"], content["born"],
-                           content["failed"], content["steps"], content["seconds"], content["history"],
-                           {int(k): v for k, v in content["ancestry"].items()})
+                           content["failed"], content["steps"], content["seconds"], content.get("ratio"),
+                           content["history"], {int(k): v for k, v in content["ancestry"].items()})
+        self._trust(self.state.ratio)
 
 
 def front_of(members: Sequence[Member], budgets: Costs) -> list[Member]:
