@@ -37,7 +37,10 @@ enum { WARY = 120, PROOF = 30 };
 /* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations; pictures
  * that lag follow the commands only nearly. */
 #define WORSE 2.5
-#define WORSE_LAG 5.0
+#define WORSE_LAG 7.0
+/* Standard deviations by which the picture is better without a link that is missing in one picture: of healthy pictures
+ * that are as far off as one in hundreds of thousands, one or the other is better without some link, too. */
+#define CLEAR 5.0
 /* Share of the misfit beyond LARGE standard deviations that a lost link may leave: what a large one uncovers no picture
  * of the healthy robot has shown. */
 #define LEFT 0.22
@@ -120,7 +123,8 @@ static int find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int 
 static void judge_lost(ek_inspector *s, int link) {
   s->lost_run = link >= 0 && link == s->lost_link ? s->lost_run + 1 : link >= 0;
   s->lost_link = link;
-  int sure = !s->dirty && s->lost_z < fmax(s->config.found, uncovered(s));
+  int clear = ek_misfit_z(s, s->misfit) - s->lost_z > CLEAR;
+  int sure = !s->dirty && clear && s->lost_z < fmax(s->config.found, uncovered(s));
   if (!s->lost_run || s->lost_run < (sure ? 1 : PROOF))
     return;
   if (!s->finding.alarm)
