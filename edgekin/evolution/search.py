@@ -26,7 +26,7 @@ GROWTH, PRUNING = "growth", "pruning"
 #: Generations between two exchanges; of the distance at which species part; species an island is to have.
 EXCHANGE_EVERY, THRESHOLD, SPECIES = 3, 0.6, 4
 #: Generations between two counts of the best on the emulated core, and what predictions may be off by after one.
-WEIGH_EVERY, SPARE = 4, 0.02
+WEIGH_EVERY, SPARE = 4, 0.04
 #: Members of the front that are remembered beyond their islands.
 ARCHIVE = 24
 
