@@ -151,7 +151,7 @@ static int begin_far(ek_inspector *s, const float *q, const uint8_t *masks, cons
       continue;
     *one = kept + (i % 2 ? -FAR_RAD : FAR_RAD);
     status = misfit_of(s, q, masks, s->sizes, &misfit);
-    if (misfit < least)
+    if (!status && misfit < least)
       least = misfit, best = free->index[i / 2], size = *one;
     *one = kept;
   }

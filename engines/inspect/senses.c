@@ -20,6 +20,8 @@ void ek_senses_reset(ek_inspector *s) {
   memset(s->velocity, 0, sizeof s->velocity);
   memset(s->offset, 0, sizeof s->offset);
   memset(s->off, 0, sizeof s->off);
+  for (int j = 0; j < s->config.n_joints; j++)
+    s->command_good[j] = INFINITY; /* never: an arm that begins off its command may stand */
 }
 
 /* FNV-1a over whole words. */

@@ -267,6 +267,15 @@ def test_an_encoder_that_leaps_needs_no_motion_to_be_named(world, inspector, joi
     assert found.named.part == world.robot.actuated[joint].name
 
 
+def test_an_arm_that_begins_off_its_command_is_not_said_to_have_leapt(world, inspector):
+    world.restart(0)
+    still = world.show(1)
+    seen = Stretch(*(np.repeat(column, 30, axis=0) for column in vars(still).values()))
+    seen.joint_pos[:] += 0.1 * DEGREE * np.random.default_rng(0).standard_normal(seen.joint_pos.shape)
+    seen.joint_pos[:, 1] += 5 * DEGREE
+    assert watch(inspector, seen).alarm == ""
+
+
 def test_one_reading_that_leaps_is_no_fault(world, inspector):
     begin(world, inspector)
     seen = world.show(60)
