@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekin.bundle import INSPECTION, Bundle
 from edgekin.errors import BundleError, ConfigError
@@ -20,9 +19,8 @@ from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DetectorConfig
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
-from edgekin.runtime.inspector_config import InspectorConfig
+from edgekin.runtime.inspector_config import Float, InspectorConfig
 
-Float = NDArray[np.float64]
 #: A file beside a bundle that says how its body has changed; edgekin adapt writes it.
 ADAPTATION, ADAPTATION_SCHEMA = ".adaptation.json", "edgekin.adaptation/1"
 #: Periods of the camera without a fresh picture that make the last one stale.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgekin import machine
+from edgekin.adapting.plan import check_ranges
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError
 from edgekin.opening import inspector_config, open_body
@@ -42,10 +43,8 @@ class DriftPlan:
 
     def validated(self) -> DriftPlan:
         """Return the plan itself; raises ConfigError where it cannot be followed."""
-        for flag, value, low, high in (("--camera-hz", self.camera_hz, 1.0, 100_000.0), ("--seed", self.seed, 0,
-                                        2**31 - 1), ("--seconds", self.seconds, LOOK_S * LOOKS, 3600.0)):
-            if not low <= value <= high:
-                raise ConfigError(f"{flag} is {value:g}, expected {low:g} to {high:g}", f"Correct {flag}")
+        check_ranges((("--camera-hz", self.camera_hz, 1.0, 100_000.0), ("--seed", self.seed, 0, 2**31 - 1),
+                      ("--seconds", self.seconds, LOOK_S * LOOKS, 3600.0)))
         events = parse_events(self.damage)
         if not events or any(event.entry.acts_on != "encoder" for event in events):
             raise ConfigError(f"--damage is {joined(events) or 'empty'}, expected what happens to encoders",
@@ -81,7 +80,11 @@ class Drifted:
     alarm_s: float | None  # None: no alarm
     alarm: str = ""  # class
     named: str = ""
-    first_s: dict[str, float] = field(default_factory=dict)  # by joint: when its interval first excluded 0
+
+    @property
+    def first_s(self) -> dict[str, float]:
+        """By joint: when its interval first excluded 0."""
+        return {one.joint: look.time_s for look in reversed(self.looks) for one in look.drifts if one.sure}
 
     @property
     def tips(self) -> tuple[Look, ...]:
@@ -115,7 +118,6 @@ def drift(folder: Path, plan: DriftPlan, report: Report = lambda done, total: No
     bundle = load_bundle(folder)
     config = inspector_config(bundle).at(plan.camera_hz)
     looks: list[Look] = []
-    first: dict[str, float] = {}
     stream = Episode(bundle.robot, parse_events(plan.damage), plan.camera_hz, plan.seconds, seed_of(plan.seed, "drift"))
     alarm: tuple[float | None, str, str] = None, "", ""
     with open_body(bundle) as engine, Inspector(engine, config) as inspector:
@@ -124,13 +126,9 @@ def drift(folder: Path, plan: DriftPlan, report: Report = lambda done, total: No
                 if inspector.judge(q, masks, sent) and alarm[0] is None:
                     found = inspector.finding
                     alarm = (found.alarm_frame - 1) / plan.camera_hz, found.alarm, str(found.named)
-            look = _look(bundle, stream, frames, inspector.drifts(), (len(looks) + 1) % LOOKS == 0)
-            looks.append(look)
-            for one in look.drifts:
-                if one.sure:
-                    first.setdefault(one.joint, look.time_s)
+            looks.append(_look(bundle, stream, frames, inspector.drifts(), (len(looks) + 1) % LOOKS == 0))
             report(frames.first + len(frames), stream.n_frames)
-    return Drifted(plan, bundle.path, config.joints, tuple(looks), *alarm, first)
+    return Drifted(plan, bundle.path, config.joints, tuple(looks), *alarm)
 
 
 def _look(bundle: Bundle, stream: Episode, frames: Frames, drifts: tuple[Drift, ...], tips: bool) -> Look:

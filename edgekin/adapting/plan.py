@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekin.detection.adaptation import FIT_FRAMES, TRY_FRAMES
 from edgekin.errors import ConfigError
 from edgekin.robot import parse_events
+
+
+def check_ranges(rows: Iterable[tuple[str, float, float, float]]) -> None:
+    """Raise ConfigError for the first of (option, value, low, high) whose value is outside."""
+    for flag, value, low, high in rows:
+        if not low <= value <= high:
+            raise ConfigError(f"{flag} is {value:g}, expected {low:g} to {high:g}", f"Correct {flag}")
 
 
 @dataclass(frozen=True)
@@ -24,11 +32,8 @@ class AdaptPlan:
     def validated(self) -> AdaptPlan:
         """Return the plan itself; raises ConfigError where it cannot be followed."""
         least = TRY_FRAMES + FIT_FRAMES // 2
-        for flag, value, low, high in (("--camera-hz", self.camera_hz, 1.0, 100_000.0),
-                                       ("--frames", self.frames, least, 100_000), ("--seed", self.seed, 0, 2**31 - 1),
-                                       ("--seconds", self.seconds, 0.0, 3600.0)):
-            if not low <= value <= high:
-                raise ConfigError(f"{flag} is {value:g}, expected {low:g} to {high:g}", f"Correct {flag}")
+        check_ranges((("--camera-hz", self.camera_hz, 1.0, 100_000.0), ("--frames", self.frames, least, 100_000),
+                      ("--seed", self.seed, 0, 2**31 - 1), ("--seconds", self.seconds, 0.0, 3600.0)))
         if not parse_events(self.damage):
             raise ConfigError("--damage is empty: there is nothing to adapt to", "Name one: edgekin damages lists them")
         return self
