@@ -1,4 +1,4 @@
-"""What one picture says about deviations of a body, in numpy: the slow twin of engines/inspect/evidence.c."""
+"""What one picture says about deviations of a body, in numpy: `whiten` is the twin of engines/inspect/evidence.c."""
 
 from __future__ import annotations
 

@@ -44,8 +44,10 @@ TRACKING_SIGMAS, TRACKING_RAD, ANY_RAD = 6.0, np.radians(0.3), 1e3
 BLOCK_S, BLOCKS = 30.0, 20
 #: Hours without an alarm support 3 / hours alarms an hour with 95% confidence. A fitted tail may go this factor beyond.
 SUPPORTED, BEYOND = 3.0, 100.0
-#: Where there is no tail to extrapolate: factor of the highest.
+#: Factor of what the tail gives, and of the highest seen.
 MARGIN = 1.5
+#: Share of the stretches whose highest evidence is the tail.
+TAIL = 1 / 3
 #: Alarms come from what one picture says, what several say, and what nothing explains: each has its share of them.
 WAYS = 3
 #: What happens less often than this is no chance.
@@ -207,22 +209,21 @@ def _handicap(nats: float) -> Float:
 def extrapolate(highest: Float, block_s: float, per_hour: float) -> float:
     """Return the level that healthy evidence passes `per_hour` times an hour, or less often.
 
-    Evidence is half the square of a deviation in standard deviations, and what a model errs by has an exponential
-    tail: so the square roots of the highest of equal stretches are taken as Gumbel's, whose tail gives the level. Of
-    two hours of healthy motion, half hours gave thresholds that were passed a third as often by this as by a Gumbel
-    distribution of evidence itself. Never below the highest seen.
+    The tail of a logarithm of Bayes factors is exponential: of an exact model a chance of p is never above log(1 / p)
+    (Ville's inequality), of others the mean of what the highest stretches have beyond the next gives its slope, with a
+    margin. Never below the highest seen with that margin.
 
     Args:
-        highest: (B,) of B stretches, 0 or more.
+        highest: (B,) of B stretches.
         block_s: length of a stretch, s.
         per_hour: alarms.
     """
-    roots = np.sqrt(highest)
-    beta = max(float(roots.std()) * np.sqrt(6) / np.pi, 0.01)
-    mode = float(roots.mean()) - 0.5772156649 * beta
     chance = min(per_hour * block_s / 3600, 0.5)  # of a stretch
-    level = mode - beta * float(np.log(-np.log1p(-chance)))
-    return float(np.square(max(level, float(roots.max()))))
+    count = max(1, round(TAIL * len(highest)))
+    falling = np.sort(highest)[::-1]
+    slope = float((falling[:count] - falling[count]).mean())
+    level = falling[count] + slope * float(np.log(count / len(highest) / chance))
+    return float(max(MARGIN * max(level, falling[0]), -np.log(chance)))
 
 
 def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: float, healthy: Healthy,
@@ -256,7 +257,7 @@ def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: floa
     check_peaks(peaks)
     alarms = _alarms(peaks, healthy.hours, per_hour)
     single, several, unexplained = (
-        MARGIN * extrapolate(np.array(column), healthy.block_s, per_hour / WAYS)
+        extrapolate(np.array(column), healthy.block_s, per_hour / WAYS)
         for column in zip(*((peak.evidence, peak.several, peak.unexplained) for peak in peaks), strict=True))
     supported = SUPPORTED / healthy.hours
     record = {"false_alarms_per_hour": per_hour, "frames": len(looks.fitted), "hours": healthy.hours,

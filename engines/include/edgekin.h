@@ -369,7 +369,7 @@ typedef struct {
   int32_t rival;                              /* the best of another part or class; -1: none */
   int32_t link, joint;                        /* of EK_SIGN_LOST; of EK_SIGN_OFFSET and _STUCK; -1: none */
   int32_t undecided;                          /* 1: the alarm could not tell hypothesis from rival */
-  double evidence, against;                   /* nats of the leading one and of its rival */
+  double evidence, against;                   /* nats: that anything deviates; that it is the rival, 0 or more */
   double size[3], spread[3];                  /* of its deviations: estimate and standard deviation, rad or share */
   double lag_s;                               /* of EK_SIGN_LAG, in frames */
   double misfit, fitted;                      /* squared error as modelled, and with the deviations */

@@ -58,22 +58,34 @@ static int class_of(const ek_inspector *s, int h) {
   if (h == EK_LAG(c))
     return EK_CLASS_SENSOR;
   const ek_hypothesis *about = &c->hypotheses[h];
-  int grows = about->n == 1 && c->deviations[about->index[0]].kind == EK_DEVIATION_STRETCH && s->finding.size[0] > 0;
-  return grows ? EK_CLASS_APPEARANCE : about->kind;
+  if (about->n > 1 || c->deviations[about->index[0]].kind != EK_DEVIATION_STRETCH)
+    return about->kind;
+  double size[3], spread[3];
+  ek_estimate(s, h, size, spread);
+  return size[0] > 0 ? EK_CLASS_APPEARANCE : about->kind;
 }
 
 static int rivals(const ek_inspector *s, int h, int other) {
   const ek_inspector_config *c = &s->config;
-  if (h == EK_LAG(c) || other == EK_LAG(c))
-    return h != other;
-  return c->hypotheses[h].kind != c->hypotheses[other].kind || c->hypotheses[h].part != c->hypotheses[other].part;
+  return h != other && (class_of(s, h) != class_of(s, other) || c->hypotheses[h].part != c->hypotheses[other].part);
 }
 
 static double evidence_of(const ek_inspector *s, int h) {
   return s->leading[h] * (s->leading[h] > 0 ? s->made[h] : 1);
 }
 
-/* The class of an alarm stands: what leads after it is of that class. */
+/* That anything deviates, every hypothesis being as likely as any other: the logarithm of the mean Bayes factor. */
+static double evidence_of_any(const ek_inspector *s) {
+  int hypotheses = s->config.n_hypotheses + 1;
+  double best = evidence_of(s, 0), sum = 0;
+  for (int h = 1; h < hypotheses; h++)
+    best = fmax(best, evidence_of(s, h));
+  for (int h = 0; h < hypotheses; h++)
+    sum += exp(evidence_of(s, h) - best);
+  return best + log(sum / hypotheses);
+}
+
+/* The class of an alarm stands: what leads after it, and what is held against that, is of that class. */
 static int may_lead(const ek_inspector *s, int h) {
   const ek_finding *f = &s->finding;
   if (f->sign != EK_SIGN_DEVIATION || (f->alarm != EK_CLASS_BODY && f->alarm != EK_CLASS_CAMERA))
@@ -89,9 +101,9 @@ static void find_leader(ek_inspector *s) {
     if (may_lead(s, h) && (f->hypothesis < 0 || evidence_of(s, h) > evidence_of(s, f->hypothesis)))
       f->hypothesis = h;
   for (int h = 0; h < hypotheses; h++)
-    if (rivals(s, f->hypothesis, h) && (f->rival < 0 || evidence_of(s, h) > evidence_of(s, f->rival)))
+    if (may_lead(s, h) && rivals(s, f->hypothesis, h) && (f->rival < 0 || evidence_of(s, h) > evidence_of(s, f->rival)))
       f->rival = h;
-  f->evidence = evidence_of(s, f->hypothesis);
+  f->evidence = evidence_of_any(s);
   f->against = f->rival < 0 ? 0 : fmax(0, evidence_of(s, f->rival));
   ek_estimate(s, f->hypothesis, f->size, f->spread);
   f->lag_s = f->hypothesis == EK_LAG(&s->config) ? f->size[0] : 0;
@@ -154,7 +166,8 @@ static int apart(const ek_inspector *s) {
 /* Whether the leader leads the evidence by enough. */
 static int leads(const ek_inspector *s) {
   const ek_finding *f = &s->finding;
-  return f->evidence - f->against >= fmax(s->config.rival, (apart(s) ? LEAD_APART : LEAD) * f->evidence);
+  double own = evidence_of(s, f->hypothesis);
+  return own - f->against >= fmax(s->config.rival, (apart(s) ? LEAD_APART : LEAD) * own);
 }
 
 /* Fits one hypothesis by itself, and remembers what share of what deviations explain it explains. Sums over poses are

@@ -1,4 +1,4 @@
-/* evidence.c - from pictures to generalised likelihood ratios.
+/* evidence.c - from pictures to Bayes factors.
  *
  * A picture says about the deviations d: information A and score b = A d_hat (fit.c). A self-model's own error is a
  * deviation, too: d_hat scatters about their healthy mean with a covariance a A^-1 + C, C diagonal. So what it really
@@ -15,6 +15,11 @@
 #include "gauss.h"
 
 static const int WINDOWS[EK_LEVELS] = {1, 4, 16, 64};
+/* Pictures of a mean at least: of two one that is far off is half. */
+enum { SEVERAL = 3 };
+/* Standard deviations of the misfit by which deviations improve a picture more, or less, than those before it where a
+ * change came, or went. */
+#define LEAP 30.0
 /* Times its standard deviation that pictures lag at most. */
 #define LATEST 3.0
 
@@ -71,6 +76,66 @@ static double white(const ek_inspector *s, double noise, int i, int k) {
   return ((i == k) - noise * s->inverse[i * s->n + k]) / (s->scale[i] * s->scale[k]);
 }
 
+/* A block with the pull of a prior that is `width` times as wide as that of the settings, factored: l (3, 3), the
+ * solution of it for b, and how much narrower it is than that prior. Returns how many are free. */
+static int solve_block(const ek_inspector *s, int h, const ek_block *block, double width, double l[9], double x[3],
+                       double *narrower) {
+  const ek_inspector_config *c = &s->config;
+  int lag = h == EK_LAG(c), n = lag ? 1 : c->hypotheses[h].n;
+  double prior[3];
+  for (int i = 0, at = 0; i < n; i++) {
+    prior[i] = width * (lag ? c->lag_prior : c->prior[c->hypotheses[h].index[i]]);
+    for (int k = 0; k <= i; k++)
+      l[i * n + k] = block->a[at++];
+    l[i * n + i] += 1 / (prior[i] * prior[i]);
+    x[i] = block->b[i];
+  }
+  if (!ek_factor(l, n))
+    return 0;
+  ek_solve(l, n, x);
+  *narrower = 1;
+  for (int i = 0; i < n; i++)
+    *narrower *= l[i * n + i] * prior[i];
+  if (lag)
+    x[0] = fmin(fmax(x[0], 0), LATEST * c->lag_prior); /* early they are not */
+  return n;
+}
+
+/* The likelihood ratio at the solution, nats. */
+static double ratio_at(const ek_block *block, int n, const double l[9], const double x[3]) {
+  double ratio = 0;
+  for (int i = 0; i < n; i++) {
+    double along = 0;
+    for (int k = i; k < n; k++)
+      along += l[k * n + i] * x[k];
+    ratio += block->b[i] * x[i] - 0.5 * along * along;
+  }
+  return ratio;
+}
+
+/* The logarithm of a hypothesis' Bayes factor against the healthy body, nats: the likelihood ratio at the solution,
+ * less by how much what is known is narrower than the prior. A picture that would have shown a deviation and does not
+ * counts against it. */
+static double bayes_factor(const ek_inspector *s, int h, const ek_block *block) {
+  double l[9], x[3], narrower;
+  int n = solve_block(s, h, block, 1, l, x, &narrower);
+  return n ? ratio_at(block, n, l, x) - log(narrower) : 0;
+}
+
+/* What deviations improved the pictures by is what they are worth: information that says more, as that about large
+ * changes does, is as much weaker. */
+static void temper(const ek_inspector *s, int h, double improved, ek_block *block) {
+  double l[9], x[3], narrower, most = 1 + improved;
+  int n = solve_block(s, h, block, 1, l, x, &narrower);
+  double ratio = ratio_at(block, n, l, x);
+  if (ratio <= most)
+    return;
+  for (int i = 0; i < 6; i++)
+    block->a[i] *= most / ratio;
+  for (int i = 0; i < 3; i++)
+    block->b[i] *= most / ratio;
+}
+
 /* Pictures that are late by one frame: every joint deviates by what it moved. One number, along the velocity. */
 static void lag_block(const ek_inspector *s, const ek_mean *m, double noise, ek_block *out) {
   const ek_inspector_config *c = &s->config;
@@ -87,7 +152,7 @@ static void lag_block(const ek_inspector *s, const ek_mean *m, double noise, ek_
 
 static void fill_blocks(ek_inspector *s, const ek_mean *m, double noise, ek_block *out) {
   const ek_inspector_config *c = &s->config;
-  double cap = 0.5 * m->gain / (c->floor * noise);
+  double improved = m->gain / (c->floor * noise);
   memset(out, 0, sizeof *out * (size_t)count(s));
   for (int h = 0; h < c->n_hypotheses; h++) {
     const ek_hypothesis *about = &c->hypotheses[h];
@@ -96,10 +161,10 @@ static void fill_blocks(ek_inspector *s, const ek_mean *m, double noise, ek_bloc
       for (int k = 0; k <= i; k++)
         out[h].a[at++] = white(s, noise, about->index[i], about->index[k]);
     }
-    out[h].cap = cap;
   }
   lag_block(s, m, noise, &out[EK_LAG(c)]);
-  out[EK_LAG(c)].cap = cap;
+  for (int h = 0; h < count(s); h++)
+    temper(s, h, improved, &out[h]);
 }
 
 static void add_block(ek_block *sum, const ek_block *more) {
@@ -107,39 +172,6 @@ static void add_block(ek_block *sum, const ek_block *more) {
     sum->a[i] += more->a[i];
   for (int i = 0; i < 3; i++)
     sum->b[i] += more->b[i];
-  sum->cap += more->cap;
-}
-
-/* A block with the prior's pull, factored: l (3, 3), and the solution of it for b. Returns how many are free. */
-static int solve_block(const ek_inspector *s, int h, const ek_block *block, double l[9], double x[3]) {
-  const ek_inspector_config *c = &s->config;
-  int lag = h == EK_LAG(c), n = lag ? 1 : c->hypotheses[h].n;
-  for (int i = 0, at = 0; i < n; i++) {
-    double prior = lag ? c->lag_prior : c->prior[c->hypotheses[h].index[i]];
-    for (int k = 0; k <= i; k++)
-      l[i * n + k] = block->a[at++];
-    l[i * n + i] += 1 / (prior * prior);
-    x[i] = block->b[i];
-  }
-  if (!ek_factor(l, n))
-    return 0;
-  ek_solve(l, n, x);
-  if (lag)
-    x[0] = fmin(fmax(x[0], -LATEST * c->lag_prior), LATEST * c->lag_prior);
-  return n;
-}
-
-/* The generalised likelihood ratio, nats, less what so many free numbers gain by chance; never more than the deviations
- * improved the pictures by. */
-static double ratio(const ek_inspector *s, int h, const ek_block *block) {
-  double l[9], x[3], sum = 0;
-  int n = solve_block(s, h, block, l, x);
-  for (int i = 0; i < n; i++)
-    sum += 0.5 * block->b[i] * x[i];
-  if (n && h == EK_LAG(&s->config)) /* which need not be where the ratio is largest */
-    sum = x[0] * block->b[0] - 0.5 * x[0] * x[0] * l[0] * l[0];
-  double cap = 1 + 2 * block->cap;
-  return n ? (sum < cap ? sum : cap) - 0.5 * n : 0;
 }
 
 /* The best of the present pose with any number of the poses before it. */
@@ -147,12 +179,12 @@ static void weigh(ek_inspector *s, int level) {
   int hypotheses = count(s);
   for (int h = 0; h < hypotheses; h++) {
     const ek_block *now = &s->current[level * hypotheses + h];
-    double best = ratio(s, h, now), handicap = s->config.handicap[level];
+    double best = bayes_factor(s, h, now), handicap = s->config.handicap[level];
     ek_block best_sum = *now;
     for (int i = 0; i < s->n_cells; i++) {
       ek_block sum = s->cells[i * hypotheses + h];
       add_block(&sum, now);
-      double found = ratio(s, h, &sum);
+      double found = bayes_factor(s, h, &sum);
       if (found > best)
         best = found, best_sum = sum;
     }
@@ -242,6 +274,13 @@ static void add_picture(ek_inspector *s, ek_mean *m) {
     m->velocity[j] += (s->velocity[j] - m->velocity[j]) * share;
 }
 
+/* What has changed at once and far is no mean of before and after. */
+static int leapt(const ek_inspector *s) {
+  const ek_mean *all = &s->levels[EK_LEVELS - 1];
+  double now = s->misfit - s->fitted, far = LEAP * (double)s->config.misfit_spread[s->region];
+  return all->n && (now > 2 * all->gain + far || all->gain > 2 * now + far);
+}
+
 void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
   int n = s->n, hypotheses = count(s);
   double far = 0;
@@ -251,7 +290,7 @@ void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
   }
   if (s->in_cell && far > s->config.cell_rad)
     close_cell(s);
-  if (explained && s->suspect)
+  if ((explained && s->suspect) || leapt(s))
     forget_pose(s);
   s->suspect |= !explained;
   if (!s->in_cell)
@@ -270,7 +309,7 @@ void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
   }
   evaluate(s, 0);
   s->round = s->round % (EK_LEVELS - 1) + 1; /* of the longer means one in every frame: they change slowly */
-  if (s->levels[s->round].n > WINDOWS[s->round - 1])
+  if (s->levels[s->round].n >= SEVERAL && s->levels[s->round].n > WINDOWS[s->round - 1])
     evaluate(s, s->round);
   for (int h = 0; h < hypotheses; h++) {
     s->leading[h] = s->evidence[h];
@@ -280,8 +319,8 @@ void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
 }
 
 void ek_estimate(const ek_inspector *s, int h, double size[3], double spread[3]) {
-  double l[9], x[3] = {0}, inverse[9];
-  int n = solve_block(s, h, &s->best[h], l, x);
+  double l[9], x[3] = {0}, inverse[9], narrower;
+  int n = solve_block(s, h, &s->best[h], EK_FREER, l, x, &narrower);
   if (n)
     ek_invert(l, n, inverse);
   for (int i = 0; i < 3; i++) {

@@ -9,7 +9,7 @@
 #include "gauss.h"
 
 /* Steps a picture, and while it is not explained; longest step (rad or share). */
-enum { STEPS = 2, MORE_STEPS = 6, ATTEMPTS = 3 };
+enum { STEPS = 2, MORE_STEPS = 7, ATTEMPTS = 3 };
 #define LONGEST 0.15
 /* Share of the misfit that a perfect fit may leave: a self-model is made for its pixels, and moved by parts of one its
  * edges are not as sharp. */
@@ -36,13 +36,13 @@ static int misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, cons
 }
 
 /* The step of Gauss and Newton from sizes, towards the healthy body where the picture says nothing; only deviations of
- * `free`, or all where that is NULL. 0: there is none. */
-static int step_from(ek_inspector *s, const ek_hypothesis *free) {
+ * `free`, or all where that is NULL, with priors so many times as wide. 0: there is none. */
+static int step_from(ek_inspector *s, const ek_hypothesis *free, double freer) {
   int n = free ? free->n : s->n;
   double step[EK_MAX_DEVIATIONS];
   for (int i = 0; i < n; i++) {
     int at = free ? free->index[i] : i;
-    double pull = 1 / (s->config.prior[at] * s->config.prior[at]);
+    double wide = freer * s->config.prior[at], pull = 1 / (wide * wide);
     for (int k = 0; k < n; k++)
       s->work[i * n + k] = s->a[at * s->n + (free ? free->index[k] : k)] + (i == k ? pull : 0);
     step[i] = s->b[at] - pull * (s->sizes[at] - s->healthy[at]);
@@ -82,10 +82,12 @@ static int descend(ek_inspector *s, const float *q, const uint8_t *masks, const 
   for (int i = 0; i < MORE_STEPS && !status; i++) {
     if (i >= STEPS && ek_left_z(s, s->fitted) <= s->config.explained)
       break;
+    if (i >= STEPS)
+      s->freer = EK_FREER;
     status = ek_body_inform(s->body, masks, s->config.floor, s->a, s->b);
     if (status)
       break;
-    int going = step_from(s, free);
+    int going = step_from(s, free, free ? EK_FREER : s->freer);
     for (int row = 0; row < n; row++) /* the score around the healthy body */
       for (int k = 0; k < n; k++)
         s->b[row] += s->a[row * n + k] * (s->sizes[k] - s->healthy[k]);
@@ -192,6 +194,8 @@ int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
   s->fitted = s->misfit;
   if (!status)
     s->missed = ek_body_missed(s->body, masks);
+  if (!status && ek_misfit_z(s, s->misfit) <= s->config.explained)
+    s->freer = 1; /* from a picture that is as it should be until one that needs more than usual */
   if (!status && memcmp(s->sizes, s->healthy, sizeof(double) * (size_t)s->n)) {
     status = misfit_of(s, q, masks, s->sizes, &s->fitted);
     if (!status && s->fitted >= s->misfit) /* what the last pictures had does not explain this one */

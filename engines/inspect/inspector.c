@@ -155,6 +155,7 @@ void ek_inspector_reset(ek_inspector *s) {
   memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
   ek_evidence_reset(s);
   ek_senses_reset(s);
+  s->freer = 1;
   s->unexplained = s->z = s->mean_z = s->beyond = s->shown = 0;
   s->probed = s->asked = s->one_sided = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
   memset(&s->finding, 0, sizeof s->finding);

@@ -1,5 +1,5 @@
 /* inspector.h - how an inspector looks inside. One picture goes through: fit (fit.c: Gauss-Newton on the deviations) ->
- * evidence (evidence.c: means over pictures of a pose, sums over poses, generalised likelihood ratios) -> senses
+ * evidence (evidence.c: means over pictures of a pose, sums over poses, Bayes factors) -> senses
  * (senses.c: what joints and commands say by themselves) -> verdict (decide.c). */
 #ifndef EK_INSPECT_INSPECTOR_H
 #define EK_INSPECT_INSPECTOR_H
@@ -16,13 +16,14 @@
 #define EK_NONE 1e9
 /* How far a fit goes, and what may be accepted, rad or share. */
 #define EK_FARTHEST 0.8
+/* Estimates, and fits that have to go far, are pulled to the healthy body as by a prior so many times as wide. */
+#define EK_FREER 2.0
 /* Picks a hypothesis beside those of the list: pictures that lag. */
 #define EK_LAG(config) ((config)->n_hypotheses)
 
-/* What is known about the deviations of one hypothesis: information (lower triangle), score, and half the misfit that
- * deviations take away at all. */
+/* What is known about the deviations of one hypothesis: information (lower triangle) and score. */
 typedef struct {
-  double a[6], b[3], cap;
+  double a[6], b[3];
 } ek_block;
 
 /* A mean of information and score over up to `window` pictures. */
@@ -54,6 +55,7 @@ struct ek_inspector {
   double *made;              /* (hypotheses + 1) mean share of what deviations explain that one explains by itself */
   int *alone;                /* (hypotheses + 1) pictures of that mean */
   double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
+  double freer;              /* 1, or EK_FREER since a picture that was not explained otherwise */
   double misfit, fitted, z, mean_z, lost_z, unexplained;
   double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
   double missed;                          /* of the misfit as modelled, what pixels have that are on */
