@@ -237,10 +237,12 @@ int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypo
   return status;
 }
 
-int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit) {
+int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit, double *missed) {
   int status = ek_body_hide(s->body, link);
   if (!status)
     status = misfit_of(s, q, masks, s->healthy, misfit);
+  if (!status)
+    *missed = ek_body_missed(s->body, masks);
   ek_body_hide(s->body, -1);
   return status;
 }

@@ -56,7 +56,7 @@ struct ek_inspector {
   int *alone;                /* (hypotheses + 1) pictures of that mean */
   double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
   double freer;              /* 1, or EK_FREER since a picture that was not explained otherwise */
-  double misfit, fitted, z, mean_z, lost_z, unexplained;
+  double misfit, fitted, z, mean_z, lost_z, lost_missed, unexplained;
   double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
   double missed;                          /* of the misfit as modelled, what pixels have that are on */
   int probed, asked;                      /* the hypothesis that is tried next by itself; how many were by now */
@@ -82,8 +82,8 @@ struct ek_inspector {
 int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks);
 /* Squared error where one hypothesis alone is fitted, from its estimate. a and b are lost. */
 int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit);
-/* Squared error where a link and all beyond are missing. */
-int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit);
+/* Squared error where a link and all beyond are missing, and what pixels have of it that are on. */
+int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit, double *missed);
 /* The region of poses that one is in. */
 int ek_region(const ek_inspector *s, const float *q);
 /* How many standard deviations a misfit lies above that of healthy pictures of the region. */
