@@ -18,6 +18,7 @@ from edgekin.detection.live import LiveAdapter, LiveReport, rate_of
 from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
 from edgekin.opening import adapted_body, loop_detector, open_bundle, open_inspector
+from edgekin.ranges import check_ranges
 from edgekin.robot import parse_events
 from edgekin.runtime.clocks import ClockReport, ClockWatch
 from edgekin.runtime.cuda import CudaInfo, CudaOptions, GpuEngine
@@ -74,12 +75,9 @@ class BenchOptions:
         camera_hz = self.camera_hz or self.hz
         rises_hz = max(camera_hz if self.mode == "event" else self.hz, 1.0)
         spin_us = auto_spin_us(rises_hz) if self.spin_us == AUTO_SPIN_US else self.spin_us
-        ranges = (("--hz", self.hz, 1.0, 10_000.0), ("--camera-hz", camera_hz, 1.0, 10_000.0),
-                  ("--seconds", self.seconds, 0.1, 86_400.0), ("--fifo", self.fifo_priority, 0, 99),
-                  ("--spin-us", spin_us, 0.0, 0.5e6 / rises_hz))
-        for name, value, low, high in ranges:
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
+        check_ranges((("--hz", self.hz, 1.0, 10_000.0), ("--camera-hz", camera_hz, 1.0, 10_000.0),
+                      ("--seconds", self.seconds, 0.1, 86_400.0), ("--fifo", self.fifo_priority, 0, 99),
+                      ("--spin-us", spin_us, 0.0, 0.5e6 / rises_hz)))
         if self.mode not in MODES:
             raise ConfigError(f"--mode is {self.mode!r}, expected event or timer", "Correct it")
         if any(event.onset_s >= self.seconds for event in parse_events(self.damage)):

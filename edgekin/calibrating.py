@@ -18,6 +18,7 @@ from edgekin.detection.inspection import BLOCK_S, BLOCKS, Healthy, calibrate, ch
 from edgekin.detection.looks import LEAST_FRAMES
 from edgekin.errors import BundleError, ConfigError, DataError
 from edgekin.opening import open_body
+from edgekin.ranges import check_ranges
 from edgekin.runtime.inspector_config import InspectorConfig
 from edgekin.sim.dataset import Dataset, check_fits, load_dataset
 from edgekin.sim.episode import Episode, Noise, seed_of
@@ -56,13 +57,11 @@ class InspectionPlan:
     def validated(self) -> InspectionPlan:
         """Return the plan itself; raises ConfigError or DataError where it cannot be followed."""
         least = LEAST_FRAMES / FIT_HZ / 60
-        for flag, value, low, high in (
+        check_ranges((
                 ("--camera-hz", self.camera_hz, 1.0, 100_000.0),
                 ("--false-alarms-per-hour", self.per_hour, 1e-6, MOST_PER_HOUR),
                 ("--hours", self.hours, 0.0, 10_000.0), ("--fit-minutes", self.fit_minutes, least, 10_000.0),
-                ("--seed", self.seed, 0, 2**31 - 1)):
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{flag} is {value:g}, expected {low:.3g} to {high:g}", f"Correct {flag}")
+                ("--seed", self.seed, 0, 2**31 - 1)))
         if self.data is not None and (self.hours is not None or self.fit_minutes is not None):
             raise ConfigError("--hours and --fit-minutes say how much is simulated, and with --data nothing is",
                               "Leave them out: every other stretch of the data is fitted to, the rest is watched")

@@ -14,6 +14,7 @@ from edgekin.errors import ConfigError, RuntimeFault
 from edgekin.machine import AUTO_CPU
 from edgekin.opening import loop_detector, open_bundle, open_inspector
 from edgekin.output import read_object, write_json
+from edgekin.ranges import check_ranges
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DAMAGED, FAULT, VERDICT_NAMES, NativeDetector, Verdict
 from edgekin.runtime.engine import Engine
@@ -53,11 +54,8 @@ class WatchOptions:
 
     def validated(self) -> WatchOptions:
         """Return the options with the CPU filled in; raises ConfigError where one is out of range."""
-        ranges = (("--hz", self.hz, 1.0, 10_000.0), ("--seconds", self.seconds, 0.0, 1e9),
-                  ("--fifo", self.fifo_priority, 0, 99), ("--cpu", self.cpu, AUTO_CPU, 4095))
-        for name, value, low, high in ranges:
-            if not low <= value <= high:
-                raise ConfigError(f"{name} is {value:g}, expected {low:g} to {high:g}", "Correct it")
+        check_ranges((("--hz", self.hz, 1.0, 10_000.0), ("--seconds", self.seconds, 0.0, 1e9),
+                      ("--fifo", self.fifo_priority, 0, 99), ("--cpu", self.cpu, AUTO_CPU, 4095)))
         if self.adapted and not self.inspect:
             raise ConfigError("--adapted needs an inspector", "Leave --no-inspect out")
         cpus = sorted(os.sched_getaffinity(0))

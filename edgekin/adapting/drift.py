@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgekin import machine
-from edgekin.adapting.plan import check_ranges
 from edgekin.bundle import Bundle, load_bundle
 from edgekin.errors import ConfigError
 from edgekin.opening import inspector_config, open_body
+from edgekin.ranges import check_ranges
 from edgekin.robot import parse_events
 from edgekin.robot.events import joined
 from edgekin.robot.spec import Float

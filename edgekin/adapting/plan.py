@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekin.detection.adaptation import FIT_FRAMES, TRY_FRAMES
 from edgekin.errors import ConfigError
+from edgekin.ranges import check_ranges
 from edgekin.robot import parse_events
-
-
-def check_ranges(rows: Iterable[tuple[str, float, float, float]]) -> None:
-    """Raise ConfigError for the first of (option, value, low, high) whose value is outside."""
-    for flag, value, low, high in rows:
-        if not low <= value <= high:
-            raise ConfigError(f"{flag} is {value:g}, expected {low:g} to {high:g}", f"Correct {flag}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekin.errors import ConfigError
 from edgekin.pieces import folder_name
+from edgekin.ranges import check_ranges
 from edgekin.training.settings import runs_folder
 
 
@@ -63,10 +64,8 @@ class CompareConfig:
         """Return itself; raises ConfigError for a value that cannot be used."""
         if self.preset not in PRESETS:
             raise ConfigError(f"preset is {self.preset!r}", f"Use one of: {', '.join(PRESETS)}")
-        for what, value, low, high in (("budget", self.budget, 1e-3, 100.0), ("seed", self.seed, 0, 2**31 - 1),
-                                      ("jobs", 1 if self.jobs is None else self.jobs, 1, 256)):
-            if not low <= value <= high:
-                raise ConfigError(f"{what} is {value:g}, expected {low:g} to {high:g}", f"Correct --{what}")
+        check_ranges((("--budget", self.budget, 1e-3, 100.0), ("--seed", self.seed, 0, 2**31 - 1),
+                      ("--jobs", self.jobs, 1, 256)))
         return self
 
     def folder(self, robot: str) -> Path:

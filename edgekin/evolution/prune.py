@@ -23,6 +23,7 @@ from edgekin.evolution.problem import Costs, Problem, budgets_json, problem_of
 from edgekin.evolution.search import Look, Plan, Search, State, front_of
 from edgekin.machine import describe, revision
 from edgekin.output import read_object, write_atomic, write_json
+from edgekin.ranges import check_ranges
 from edgekin.robot import save_robot
 from edgekin.sim.dataset import save_dataset
 from edgekin.training.run import BODY_FOLDER, METRICS, RUN, TEST, TRAIN, WEIGHTS, Run, load_run
@@ -57,12 +58,10 @@ class Options:
         """Return the options themselves; raises ConfigError where they cannot be used."""
         core_of(self.core)
         figures_of(self.core)
-        for what, value, low, high in (
+        check_ranges((
                 ("--generations", self.generations, 1, 10**6), ("--minutes", self.minutes, 0.05, 1e5),
                 ("--population", self.population, 4, 1000), ("--steps", self.steps, 1, 10**6),
-                ("--jobs", self.jobs, 1, 1024), ("--seed", self.seed, 0, 2**31 - 1)):
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{what} is {value}, expected {low} to {high}", f"Correct {what}")
+                ("--jobs", self.jobs, 1, 1024), ("--seed", self.seed, 0, 2**31 - 1)))
         if (self.generations is None) == (self.minutes is None):
             raise ConfigError("a search needs either generations or minutes", "Give --generations or --minutes")
         if self.out.exists() and not self.resume:

@@ -24,7 +24,7 @@ class Named:
     part: str  # link, joint or camera; "" where there is none
     rival: str  # the part of the best other hypothesis
     undecided: bool  # part does not lead rival by enough
-    evidence: float  # nats of the leading hypothesis
+    evidence: float  # nats, that anything deviates
     size: float  # deg, percent (short) or frames (lag)
     spread: float  # its standard deviation
     unit: str

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekin.errors import ConfigError
+from edgekin.ranges import check_ranges
 
 PROTOCOLS = ("uniform", "lorenz", "published", "views")
 DEVICES = ("auto", "cpu", "cuda")
@@ -100,15 +101,13 @@ class TrainConfig:
         if self.steps is not None and self.budget_s is not None:
             raise ConfigError(f"both {self.steps} steps and a budget of {self.budget_s:g} s are given",
                               "Give one of them")
-        for what, value, low, high in (
+        check_ranges((
                 ("samples", self.samples, 2, MAX_SAMPLES), ("test_samples", self.test_samples, 1, MAX_SAMPLES),
                 ("budget_s", self.budget_s, 0.1, 1e6), ("steps", self.steps, 1, 10**9),
                 ("cameras", self.cameras, 2, 1000), ("arc_deg", self.arc_deg, 1.0, 360.0),
                 ("seed", self.seed, 0, 2**31 - 1),
                 ("batch", self.batch, 1, 4096), ("learning_rate", self.learning_rate, 1e-8, 1.0),
-                ("depth_weight", self.depth_weight, 0.0, 1000.0), ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)):
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{what} is {value}, expected {low:g} to {high:g}", f"Correct {what}")
+                ("depth_weight", self.depth_weight, 0.0, 1000.0), ("angle_noise_rad", self.angle_noise_rad, 0.0, 1.0)))
         return self
 
     def with_budget(self, n_joints: int) -> TrainConfig:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekin.bundle import runs_root
-from edgekin.errors import ConfigError
 from edgekin.pieces import folder_name
+from edgekin.ranges import check_ranges
 
 #: Length of a healthy stream: each is a trajectory of its own.
 STREAM_S = 60.0
@@ -44,14 +44,11 @@ class VerifyConfig:
 
     def validated(self) -> VerifyConfig:
         """Return itself; raises ConfigError for a value that cannot be used."""
-        ranges = (("hours", self.hours, STREAM_S / 3600, 1000.0), ("camera-hz", self.camera_hz, 1.0, 10_000.0),
-                  ("cameras", 1 if self.cameras is None else self.cameras, 1, 4), ("runs", self.runs, 1, 10_000),
-                  ("nuisance-runs", self.runs if self.nuisance_runs is None else self.nuisance_runs, 0, 10_000),
-                  ("false-alarms-per-hour", self.false_alarms_per_hour, 1e-3, 1000.0),
-                  ("jobs", 1 if self.jobs is None else self.jobs, 1, 256), ("seed", self.seed, 0, 2**31 - 1))
-        for what, value, low, high in ranges:
-            if not low <= value <= high:
-                raise ConfigError(f"--{what} is {value:g}, expected {low:.3g} to {high:g}", f"Correct --{what}")
+        check_ranges((("--hours", self.hours, STREAM_S / 3600, 1000.0), ("--camera-hz", self.camera_hz, 1.0, 10_000.0),
+                      ("--cameras", self.cameras, 1, 4), ("--runs", self.runs, 1, 10_000),
+                      ("--nuisance-runs", self.nuisance_runs, 0, 10_000),
+                      ("--false-alarms-per-hour", self.false_alarms_per_hour, 1e-3, 1000.0),
+                      ("--jobs", self.jobs, 1, 256), ("--seed", self.seed, 0, 2**31 - 1)))
         return self
 
     @property

@@ -7,14 +7,11 @@
 
 #include "../core/status.h"
 
-/* Frames after something unexplained in which a missing link must show for so many frames to be believed: things that
- * pass before the robot hide links, too. */
-enum { WARY = 120, PROOF = 30 };
+/* Frames after something unexplained in which it may be there still: things that pass before the robot hide links, too.
+ */
+enum { WARY = 120 };
 /* Frames of the means that tell what is only missing. */
 #define RECENT 8
-/* A missing link is free of numbers to fit: it may explain a picture so many standard deviations of the misfit less
- * well than deviations do. */
-#define SIMPLER 1.5
 /* Vision and encoder mean the same offset where they differ by less than this share of it. */
 #define AGREES 0.5
 /* What is only missing in the picture may be dark or hidden, what there is only more of may be carried: a body that has
@@ -38,16 +35,6 @@ enum { WARY = 120, PROOF = 30 };
  * that lag follow the commands only nearly. */
 #define WORSE 2.5
 #define WORSE_LAG 7.0
-/* Standard deviations by which the picture is better without a link that is missing in one picture: of healthy pictures
- * that are as far off as one in hundreds of thousands, one or the other is better without some link, too. */
-#define CLEAR 5.0
-/* Share of a misfit beyond LARGE standard deviations, which no healthy picture has, that a lost link may leave: what it
- * uncovers no picture of the healthy robot has shown. */
-#define LEFT 0.25
-#define LARGE 20.0
-/* A lost link shows nowhere: pixels that are on where the rest of the robot is not are at most so many standard
- * deviations of the misfit. */
-#define NOWHERE 2.5
 
 void ek_raise(ek_inspector *s, int kind, int sign) {
   if (s->finding.alarm)
@@ -110,45 +97,6 @@ static void find_leader(ek_inspector *s) {
   f->against = f->rival < 0 ? 0 : fmax(0, evidence_of(s, f->rival));
   ek_estimate(s, f->hypothesis, f->size, f->spread);
   f->lag_s = f->hypothesis == EK_LAG(&s->config) ? f->size[0] : 0;
-}
-
-/* Whether what a lost link leaves, z standard deviations of misfit and of it `missed` of pixels that are on, is within
- * a limit, or is what so large a one uncovers. */
-static int may_leave(const ek_inspector *s, double z, double missed, double limit) {
-  double before = ek_misfit_z(s, s->misfit), half = 0.5 * (double)s->config.misfit[s->region];
-  int nowhere = missed - half < NOWHERE * (double)s->config.misfit_spread[s->region];
-  return z < limit || (before > LARGE && z < LEFT * before && nowhere);
-}
-
-/* The link without which the picture is as it should be; -1: none, or deviations do as well. */
-static int find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
-  const ek_inspector_config *c = &s->config;
-  int best = -1;
-  double least = s->z + SIMPLER;
-  for (int h = 0; h < c->n_hypotheses && !*status; h++) {
-    const ek_deviation *about = &c->deviations[c->hypotheses[h].index[0]];
-    double misfit, missed;
-    if (about->kind != EK_DEVIATION_TURN || (h && c->hypotheses[h - 1].part == c->hypotheses[h].part))
-      continue;
-    *status = ek_misfit_without(s, q, masks, about->of, &misfit, &missed);
-    double z = ek_misfit_z(s, misfit);
-    if (!*status && z < least && s->misfit > misfit && may_leave(s, z, missed, c->explained))
-      least = z, best = about->of, s->lost_missed = missed;
-  }
-  s->lost_z = least;
-  return best;
-}
-
-static void judge_lost(ek_inspector *s, int link) {
-  s->lost_run = link >= 0 && link == s->lost_link ? s->lost_run + 1 : link >= 0;
-  s->lost_link = link;
-  int clear = ek_misfit_z(s, s->misfit) - s->lost_z > CLEAR;
-  int sure = !s->dirty && clear && may_leave(s, s->lost_z, s->lost_missed, s->config.found);
-  if (!s->lost_run || s->lost_run < (sure ? 1 : PROOF))
-    return;
-  if (!s->finding.alarm)
-    s->finding.link = link;
-  ek_raise(s, EK_CLASS_BODY, EK_SIGN_LOST);
 }
 
 /* The joint that is off its command as the leading hypothesis has it: then its encoder is wrong, not the body; or -1.
@@ -258,7 +206,7 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
       f->joint = joint, ek_raise(s, EK_CLASS_ENCODER, EK_SIGN_OFFSET);
     return status;
   }
-  if (s->one_sided && (s->dirty || s->one_sided < PROOF))
+  if (s->one_sided && (s->dirty || s->one_sided < EK_PROOF))
     return status;
   int sure = confirmed(s, q, masks, &status);
   if (!status && !hides(s) && (sure || s->waited >= PATIENT * patience))
@@ -285,8 +233,8 @@ int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
   find_leader(s);
   judge_sides(s);
   if (modelled > c->explained)
-    link = find_lost(s, q, masks, &status);
-  judge_lost(s, link);
+    link = ek_find_lost(s, q, masks, &status);
+  ek_judge_lost(s, link);
   int explained = s->z <= c->explained;
   s->mean_z += (s->z - s->mean_z) / RECENT;
   if (!explained && link < 0 && s->mean_z > c->explained)

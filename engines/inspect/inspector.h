@@ -1,6 +1,6 @@
 /* inspector.h - how an inspector looks inside. One picture goes through: fit (fit.c: Gauss-Newton on the deviations) ->
  * evidence (evidence.c: means over pictures of a pose, sums over poses, Bayes factors) -> senses
- * (senses.c: what joints and commands say by themselves) -> verdict (decide.c). */
+ * (senses.c: what joints and commands say by themselves) -> verdict (decide.c; lost.c: links that are not there). */
 #ifndef EK_INSPECT_INSPECTOR_H
 #define EK_INSPECT_INSPECTOR_H
 
@@ -18,6 +18,9 @@
 #define EK_FARTHEST 0.8
 /* Estimates, and fits that have to go far, are pulled to the healthy body as by a prior so many times as wide. */
 #define EK_FREER 2.0
+/* Frames in a row in which a link must be missing, or something only missing or only more, to be believed where one
+ * picture does not do. */
+enum { EK_PROOF = 30 };
 /* Picks a hypothesis beside those of the list: pictures that lag. */
 #define EK_LAG(config) ((config)->n_hypotheses)
 
@@ -103,6 +106,12 @@ void ek_senses_reset(ek_inspector *s);
 /* 1: a picture like the last one, which says nothing new. */
 int ek_senses_picture(ek_inspector *s, const float *q, const uint8_t *masks);
 void ek_senses_joints(ek_inspector *s, const float *q, const float *commanded);
+
+/* lost.c */
+/* The link without which the picture is as it should be; -1: none, or deviations do as well. */
+int ek_find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status);
+/* Raises the alarm where that is clear, or has been so long enough. */
+void ek_judge_lost(ek_inspector *s, int link);
 
 /* decide.c */
 void ek_raise(ek_inspector *s, int kind, int sign);

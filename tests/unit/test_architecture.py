@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "edgekin"
 
-BASE = {"errors", "config", "machine", "gpu", "output", "_ek", "__version__"}
+BASE = {"errors", "config", "machine", "gpu", "output", "_ek", "__version__", "ranges"}
 #: room -> the rooms it may import (besides itself).
 MAY_IMPORT = {
     "errors": set(),
@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "output": {"errors"},
     "pieces": {"errors", "output"},
     "workers": {"errors"},
+    "ranges": {"errors"},
     "machine": {"errors", "__version__"},
     "gpu": {"errors"},
     "robot": BASE,
