@@ -91,7 +91,7 @@ static void find_leader(ek_inspector *s) {
     if (may_lead(s, h) && (f->hypothesis < 0 || evidence_of(s, h) > evidence_of(s, f->hypothesis)))
       f->hypothesis = h;
   for (int h = 0; h < hypotheses; h++)
-    if (may_lead(s, h) && rivals(s, f->hypothesis, h) && (f->rival < 0 || evidence_of(s, h) > evidence_of(s, f->rival)))
+    if (may_lead(s, h) && (f->rival < 0 || evidence_of(s, h) > evidence_of(s, f->rival)) && rivals(s, f->hypothesis, h))
       f->rival = h;
   f->evidence = evidence_of_any(s);
   f->against = f->rival < 0 ? 0 : fmax(0, evidence_of(s, f->rival));
@@ -219,7 +219,7 @@ static int apart_from(double beyond, double shown) {
 }
 
 static void judge_sides(ek_inspector *s) {
-  double healthy = (double)s->config.misfit[s->region], beyond = s->misfit - healthy, shown = s->missed - healthy / 2;
+  double healthy = (double)s->config.misfit[s->region], beyond = s->misfit - healthy, shown = ek_shown(s, s->missed);
   s->beyond += (beyond - s->beyond) / RECENT;
   s->shown += (shown - s->shown) / RECENT;
   int one_sided = apart_from(beyond, shown) || apart_from(s->beyond, s->shown);

@@ -19,7 +19,7 @@ static const int WINDOWS[EK_LEVELS] = {1, 4, 16, 64};
 enum { SEVERAL = 3 };
 /* Standard deviations of the misfit by which deviations improve a picture more, or less, than those before it where a
  * change came, or went. */
-#define LEAP 30.0
+#define AT_ONCE 30.0
 /* Times its standard deviation that pictures lag at most. */
 #define LATEST 3.0
 
@@ -275,9 +275,9 @@ static void add_picture(ek_inspector *s, ek_mean *m) {
 }
 
 /* What has changed at once and far is no mean of before and after. */
-static int leapt(const ek_inspector *s) {
+static int changed(const ek_inspector *s) {
   const ek_mean *all = &s->levels[EK_LEVELS - 1];
-  double now = s->misfit - s->fitted, far = LEAP * (double)s->config.misfit_spread[s->region];
+  double now = s->misfit - s->fitted, far = AT_ONCE * (double)s->config.misfit_spread[s->region];
   return all->n && (now > 2 * all->gain + far || all->gain > 2 * now + far);
 }
 
@@ -290,7 +290,7 @@ void ek_evidence_add(ek_inspector *s, const float *q, int explained) {
   }
   if (s->in_cell && far > s->config.cell_rad)
     close_cell(s);
-  if ((explained && s->suspect) || leapt(s))
+  if ((explained && s->suspect) || changed(s))
     forget_pose(s);
   s->suspect |= !explained;
   if (!s->in_cell)

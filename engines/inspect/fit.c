@@ -271,3 +271,7 @@ double ek_left_z(const ek_inspector *s, double misfit) {
 double ek_misfit_z(const ek_inspector *s, double misfit) {
   return (misfit - (double)s->config.misfit[s->region]) / (double)s->config.misfit_spread[s->region];
 }
+
+double ek_shown(const ek_inspector *s, double missed) {
+  return missed - (double)s->config.misfit[s->region] / 2;
+}

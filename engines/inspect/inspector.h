@@ -93,6 +93,8 @@ int ek_region(const ek_inspector *s, const float *q);
 double ek_misfit_z(const ek_inspector *s, double misfit);
 /* The same of what a fit leaves of the misfit of the present picture. */
 double ek_left_z(const ek_inspector *s, double misfit);
+/* What pixels that are on have of a misfit (`missed`), beyond the half that they have of healthy ones. */
+double ek_shown(const ek_inspector *s, double missed);
 
 /* evidence.c */
 void ek_evidence_reset(ek_inspector *s);

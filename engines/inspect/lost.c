@@ -18,8 +18,8 @@
 /* Whether what a lost link leaves, z standard deviations of misfit and of it `missed` of pixels that are on, is within
  * a limit, or is what so large a one uncovers. */
 static int may_leave(const ek_inspector *s, double z, double missed, double limit) {
-  double before = ek_misfit_z(s, s->misfit), half = 0.5 * (double)s->config.misfit[s->region];
-  int nowhere = missed - half < NOWHERE * (double)s->config.misfit_spread[s->region];
+  double before = ek_misfit_z(s, s->misfit);
+  int nowhere = ek_shown(s, missed) < NOWHERE * (double)s->config.misfit_spread[s->region];
   return z < limit || (before > LARGE && z < LEFT * before && nowhere);
 }
 
