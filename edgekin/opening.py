@@ -15,6 +15,7 @@ from edgekin.errors import BundleError, ConfigError
 from edgekin.output import read_object
 from edgekin.plans.api import MODULES
 from edgekin.plans.engine import open_plan_engine
+from edgekin.runtime.changed import WORST, ChangedBody
 from edgekin.runtime.cuda import CudaOptions
 from edgekin.runtime.detector import DetectorConfig
 from edgekin.runtime.engine import Engine
@@ -108,7 +109,7 @@ def open_inspector(bundle: Bundle, isa: str, camera_hz: float, adapted: bool = F
     config = inspector_config(bundle).at(camera_hz)
     with open_body(bundle, isa) as body, Inspector(body, config) as inspector:
         if adapted:
-            inspector.accept(*adapted_body(bundle, config))
+            inspector.accept(adapted_body(bundle, config))
         yield inspector
 
 
@@ -128,8 +129,8 @@ def body_sha256(bundle: Bundle) -> str:
     return str(bundle.manifest["files"][name]["sha256"])
 
 
-def adapted_body(bundle: Bundle, config: InspectorConfig, path: Path | None = None) -> tuple[Float, Float]:
-    """Return what a bundle's adaptation holds: sizes (n,) of deviations, rad or share; offsets (J,) of encoders, rad.
+def adapted_body(bundle: Bundle, config: InspectorConfig, path: Path | None = None) -> ChangedBody:
+    """Return what a bundle's adaptation holds.
 
     Args:
         bundle: whose body model it is of.
@@ -143,8 +144,16 @@ def adapted_body(bundle: Bundle, config: InspectorConfig, path: Path | None = No
     content = read_object(path, remedy)
     if content.get("schema") != ADAPTATION_SCHEMA or content.get("body_sha256") != body_sha256(bundle):
         raise ConfigError(f"{path} is no adaptation of the body model of bundle {bundle.path}", remedy)
-    return (_numbers(content, "sizes", len(config.deviations), f"{path} holds no sizes of", "deviations", remedy),
-            _numbers(content, "offsets_rad", len(config.joints), f"{path} holds no offsets of", "encoders", remedy))
+    lost = content.get("lost")
+    if lost is not None and lost not in config.links[1:]:
+        raise ConfigError(f"{path} says that {lost!r} is lost, which is no link of the robot", remedy)
+    worse = content.get("worse", 1.0)
+    if not isinstance(worse, float) or not 1 <= worse <= WORST:
+        raise ConfigError(f"{path} says that a misfit is {worse!r} times as high, expected 1 to {WORST:g}", remedy)
+    return ChangedBody(
+        _numbers(content, "sizes", len(config.deviations), f"{path} holds no sizes of", "deviations", remedy),
+        _numbers(content, "offsets_rad", len(config.joints), f"{path} holds no offsets of", "encoders", remedy),
+        worse, config.links.index(lost) if lost is not None else 0)
 
 
 def _numbers(content: dict[str, Any], key: str, n: int, lacks: str, what: str, remedy: str) -> Float:

@@ -24,7 +24,7 @@ def write_adaptation(found: Adapted, path: Path) -> None:
     write_json(path, {"schema": ADAPTATION_SCHEMA, "revision": machine.revision(), "seed": plan.seed,
                       "body_sha256": body_sha256(load_bundle(found.bundle)),
                       "changes": [str(named) for named in found.change.named], "sizes": found.change.sizes.tolist(),
-                      "offsets_rad": found.offsets.tolist(),
+                      "offsets_rad": found.offsets.tolist(), "lost": found.lost, "worse": found.change.worse,
                       "damage": plan.damage if plan.data is None else None,
                       "data": str(plan.data) if plan.data else None})
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekin import machine
 from edgekin.adapting.plan import AdaptPlan
 from edgekin.detection.adaptation import Adaptation
-from edgekin.detection.pool import Change
+from edgekin.detection.pool import LOST, Change
 
 SCHEMA = "edgekin.adapt/1"
 
@@ -48,6 +48,11 @@ class Adapted:
     pictures: tuple[NDArray[np.float64], ...]  # (V, H, W) truth, the model's, the adapted body's; of one pose
 
     @property
+    def lost(self) -> str | None:
+        """The link that the body in the end has not, in words."""
+        return next((named.part for named in self.change.named if named.what == LOST), None) if self.change else None
+
+    @property
     def gap_closed(self) -> float | None:
         """Share of the PSNR that was lost and is back, after all that was watched."""
         ends = self.refined or self.adapted
@@ -66,7 +71,7 @@ class Adapted:
                 "state": first.state, "named": str(first.named) if first.named else None,
                 "changes": [str(named) for named in change.named] if change else [],
                 "sizes_rad_or_share": change.sizes.tolist() if change else None,
-                "offsets_rad": self.offsets.tolist(), "bodies": bodies,
+                "offsets_rad": self.offsets.tolist(), "lost": self.lost, "bodies": bodies,
                 "gap_closed": self.gap_closed,
                 "delay_frames": self.delay_frames, "frames": frames_of(first),
                 "milliseconds": milliseconds_of(self), "judge_ms": self.judge_ms,

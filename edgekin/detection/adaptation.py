@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgekin.detection.pool import Change, Pool
+from edgekin.detection.pool import LOST, Change, Pool
 from edgekin.robot.spec import Float
+from edgekin.runtime.changed import FARTHEST, WORST, ChangedBody
 from edgekin.runtime.findings import Named
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import CLASSES
@@ -22,7 +23,7 @@ from edgekin.runtime.inspector_config import CLASSES
 BODY, ENCODER, CAMERA = CLASSES[1:4]
 REPAIRABLE = (BODY, ENCODER, CAMERA)
 OTHERS = ("occlusion/appearance",)
-FITTED = ("deviation", "offset")
+FITTED, UNEXPLAINED = ("deviation", "offset"), "unexplained"
 #: Pictures that give the first estimate, that all is fitted to, and that then try it.
 FIRST_FRAMES, FIT_FRAMES, TRY_FRAMES = 8, 38, 20
 #: Remembered pictures that are measured again with every fresh one: what a tick has time for.
@@ -30,14 +31,14 @@ LOOKS = 8
 #: The tried body must leave this share of the misfit at most, beyond what healthy pictures have and a standard
 #: deviation of that.
 LEFT = 0.3
-#: How large a deviation an inspector can hold to be healthy, rad or share (ek_inspector_accept).
-LARGEST = 0.8
 #: An adapted body is fitted again to all pictures since the first so many, and each time that their number has doubled.
 REFINE_FRAMES = 60
+#: Times as high a misfit is usual of an adapted body by which an alarm was raised that no better body came of.
+DOUBT = 4.0
 WATCHING, FITTING, TRYING, ADAPTED, GIVEN_BACK = "watching", "fitting", "trying", "adapted", "given back"
 
 Picture = tuple[Float, NDArray[np.uint8]]
-Changed = Callable[[Float | None, Float | None], None]
+Changed = Callable[[ChangedBody | None], None]
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,10 @@ class _Rounds:
 
     def go_on(self, looks: int) -> Change | None:
         """Measure so many pictures more; the change that the round found, when it is over."""
-        sizes = self.change.sizes
-        for q, masks in self._left[:looks]:
-            information, score, _ = self._inspector.measure(q, masks, sizes)
-            self._pool.add(q, information, score + information @ sizes)
+        for picture in self._left[:looks]:
+            _add(self._pool, self._inspector, picture, self.change)
         del self._left[:looks]
-        return None if self._left else self._pool.change()
+        return None if self._left else self._pool.change().on_top_of(self.change)
 
 
 class _Contest:
@@ -84,13 +83,27 @@ class _Contest:
 
     def __init__(self, inspector: Inspector, *bodies: Change | None) -> None:
         self.bodies = bodies
-        self._inspector, self._sum, self._pictures = inspector, np.zeros(len(bodies)), 0
+        self._inspector, self._sum, self._usual, self._pictures = inspector, np.zeros(len(bodies)), np.zeros(2), 0
 
     def show(self, picture: Picture) -> bool:
         """Show a picture; whether that is enough."""
-        self._sum += [self._inspector.measure(*picture, sizes_of(self._inspector, one))[2] for one in self.bodies]
+        self._sum += [self._inspector.measure(*picture, _body(self._inspector, one))[2] for one in self.bodies]
+        self._usual += self._inspector.usual(picture[0])
         self._pictures += 1
         return self._pictures >= TRY_FRAMES
+
+    @property
+    def usual(self) -> tuple[float, float]:
+        """Mean and standard deviation of what the model has of the healthy arm in these poses."""
+        misfit, spread = self._usual / max(self._pictures, 1)
+        return float(misfit), float(spread)
+
+    @property
+    def first(self) -> Change:
+        """The first body, with what these pictures say of its misfit."""
+        assert self.bodies[0] is not None
+        worse = self.misfits[0] / max(self.usual[0], 1e-9)
+        return replace(self.bodies[0], worse=float(np.clip(worse, 1.0, WORST)))
 
     @property
     def misfits(self) -> list[float]:
@@ -103,8 +116,23 @@ def sizes_of(inspector: Inspector, change: Change | None) -> Float:
     return np.zeros(len(inspector.config.deviations)) if change is None else change.sizes
 
 
+def _body(inspector: Inspector, change: Change | None, offsets: Float | None = None) -> ChangedBody:
+    """A change, or the model (None), as an inspector takes it."""
+    offsets = np.zeros(len(inspector.config.joints)) if offsets is None else offsets
+    if change is None:
+        return ChangedBody(sizes_of(inspector, None), offsets)
+    return ChangedBody(change.sizes, offsets, change.worse, change.lost)
+
+
+def _add(pool: Pool, inspector: Inspector, picture: Picture, change: Change | None) -> None:
+    """Add what a picture says around a body to a pool."""
+    sizes = sizes_of(inspector, change)
+    information, score, _ = inspector.measure(*picture, _body(inspector, change))
+    pool.add(picture[0], information, score + information @ sizes)
+
+
 def _can_hold(change: Change | None) -> bool:
-    return change is None or bool((np.abs(change.sizes) <= LARGEST).all())
+    return change is None or bool((np.abs(change.sizes) <= FARTHEST).all())
 
 
 class Adapter:
@@ -112,12 +140,11 @@ class Adapter:
 
     Args:
         inspector: of a body model. Its engine predicts the adapted body from then on.
-        changed: called with the sizes (n,) that hold from now on and with the offsets (J,) rad of encoders that go with
-            them; None: the model's, and none.
+        changed: called with the body that holds from now on; None: the model.
         fit_frames: pictures from the alarm that a change is fitted to.
     """
 
-    def __init__(self, inspector: Inspector, changed: Changed = lambda sizes, offsets: None,
+    def __init__(self, inspector: Inspector, changed: Changed = lambda body: None,
                  fit_frames: int = FIT_FRAMES) -> None:
         self._inspector, self._changed, self._fit_frames = inspector, changed, fit_frames
         self._rounds = _Rounds(inspector)
@@ -130,15 +157,10 @@ class Adapter:
         self._remembered: list[Picture] = []
         self._go(Adaptation(WATCHING, None, None, None, None, 0.0, 0.0))
 
-    def begin_with(self, sizes: Float, offsets: Float) -> None:
-        """Begin with a body that was adapted before.
-
-        Args:
-            sizes: (n,) rad or share.
-            offsets: (J,) rad that encoders read too much of commands.
-        """
-        self._fault = ENCODER if offsets.any() else ""
-        self._keep(Change((), np.array(sizes), ()))
+    def begin_with(self, body: ChangedBody) -> None:
+        """Begin with a body that was adapted before."""
+        self._fault = ENCODER if body.offsets.any() else ""
+        self._keep(Change((), np.array(body.sizes), (), body.lost, body.worse))
 
     def judge(self, q: ArrayLike, masks: NDArray[np.uint8], commanded: ArrayLike | None = None) -> str:
         """Judge a fresh picture and return the state; arguments and errors as `Inspector.judge`."""
@@ -153,7 +175,7 @@ class Adapter:
             self._try(picture)
         elif alarm in REPAIRABLE + OTHERS:
             self._begin(alarm, picture)
-        elif self.result.state == ADAPTED:
+        elif self.result.change is not None and self.result.change.sizes.any():
             self._refine(picture)
         return self.result.state
 
@@ -161,10 +183,9 @@ class Adapter:
         self.result, self._in_state = result, 0
 
     def _accept(self, change: Change | None) -> None:
-        sizes = change.sizes if change is not None and change.sizes.any() else None
-        offsets = None if sizes is None else self._offsets(sizes)
-        self._inspector.accept(sizes, offsets)
-        self._changed(sizes, offsets)
+        body = _body(self._inspector, change, self._offsets(change.sizes)) if change else None
+        self._inspector.accept(body)
+        self._changed(body)
 
     @property
     def offsets(self) -> Float:
@@ -180,19 +201,29 @@ class Adapter:
     def _begin(self, alarm: str, picture: Picture) -> None:
         found, self._fault = self._inspector.finding, alarm
         self._go(replace(self.result, state=FITTING, named=found.named, alarm_frame=self._frames, done_frame=None))
-        # A link does not grow, but one that was shorter may be whole again.
-        may_be = alarm in REPAIRABLE or self.result.change is not None
-        if not may_be or found.sign not in FITTED:
-            self._keep(self.result.change)
-            return
+        before = self.result.change
+        if found.sign == LOST:
+            link = self._inspector.config.links.index(found.named.part)
+            self._begin_trying((before or self._unchanged()).without(link, found.named))
+        elif before and before.lost and found.sign == UNEXPLAINED:  # is it there again?
+            self._begin_trying(before)
+        elif found.sign in FITTED and (alarm in REPAIRABLE or before):
+            # A link does not grow, but one that was shorter may be whole again.
+            self._begin_fitting()
+        else:
+            self._keep(before)
+
+    def _unchanged(self) -> Change:
+        return Change((), np.zeros(len(self._inspector.config.deviations)), ())
+
+    def _begin_fitting(self) -> None:
         self._remembered.clear()
         self._first = Pool(self._inspector.config)
 
     def _keep(self, change: Change | None) -> None:
         """Hold on to a body; to the model's, where no change is left."""
         self._accept(change)
-        changed = change is not None and bool(change.sizes.any())
-        self._go(replace(self.result, state=ADAPTED if changed else GIVEN_BACK, change=change if changed else None,
+        self._go(replace(self.result, state=ADAPTED if change else GIVEN_BACK, change=change or None,
                          done_frame=self._frames))
         self._since = Pool(self._inspector.config)
         self._refining, self._pictures, self._next = False, 0, REFINE_FRAMES
@@ -206,14 +237,16 @@ class Adapter:
             sizes = sizes_of(self._inspector, self.result.change)
             self._first.add(picture[0], information, score + information @ sizes)
             if self._in_state == FIRST_FRAMES:
-                self._rounds.begin(self._first.change(), self._remembered)
+                self._rounds.begin(self._first.change().on_top_of(self.result.change), self._remembered)
             return
         change = self._rounds.go_on(LOOKS)
         if change is not None:
             self._rounds.begin(change, self._remembered)
         if self._in_state < self._fit_frames:
             return
-        new = self._rounds.change
+        self._begin_trying(self._rounds.change)
+
+    def _begin_trying(self, new: Change) -> None:
         if not _can_hold(new):
             self._keep(self.result.change)
             return
@@ -226,12 +259,15 @@ class Adapter:
         if not self._contest.show(picture):
             return
         (new, before, _), (tried, misfit, model) = self._contest.bodies, self._contest.misfits
-        healthy, spread = self._inspector.healthy_misfit, float(self._inspector.config.misfit_spread.mean())
+        healthy, spread = self._contest.usual
         self.result = replace(self.result, misfit=misfit, tried=tried)
         if tried < min(misfit, model) and tried - healthy < LEFT * (misfit - healthy) + spread:
-            self._keep(new)
+            self._keep(self._contest.first)
+        elif before and misfit < model:
+            # What raised the alarm is nothing that a body makes: it would again.
+            self._keep(before if new is before else replace(before, worse=min(DOUBT * before.worse, WORST)))
         else:
-            self._keep(before if misfit < model else None)
+            self._keep(None)
 
     def _refine(self, picture: Picture) -> None:
         """Fit again to what more poses show, and keep it where it makes the next pictures better."""
@@ -239,18 +275,17 @@ class Adapter:
             if self._contest.show(picture):
                 self._end_refining()
             return
-        sizes = sizes_of(self._inspector, self.result.change)
-        information, score, _ = self._inspector.measure(*picture, sizes)
-        self._since.add(picture[0], information, score + information @ sizes)
+        _add(self._since, self._inspector, picture, self.result.change)
         self._pictures += 1
         if self._pictures == self._next:
             self._next *= 2
             self._refining = True
-            self._contest = _Contest(self._inspector, self._since.change(), self.result.change)
+            self._contest = _Contest(self._inspector, self._since.change().on_top_of(self.result.change),
+                                     self.result.change)
 
     def _end_refining(self) -> None:
         finer, now = self._contest.misfits
         if finer < now and _can_hold(self._contest.bodies[0]):
-            self.result = replace(self.result, change=self._contest.bodies[0])
+            self.result = replace(self.result, change=self._contest.first)
             self._accept(self.result.change)
         self._refining = False

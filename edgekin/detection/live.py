@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from edgekin.detection.adaptation import Adaptation, Adapter
-from edgekin.robot.spec import Float
+from edgekin.runtime.changed import ChangedBody
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.ring import Frame, RingReader
 
@@ -51,17 +51,16 @@ class LiveAdapter:
         ring: where the loop's frames come from.
         inspector: of a body of its own, at `rate_of` the camera.
         accept: `Loop.accept`, or what else takes a body over; False: not now.
-        begin_with: sizes (n,) and offsets (J,) of a body that was adapted before and that the loop has already; None:
-            the model.
+        begin_with: a body that was adapted before and that the loop has already; None: the model.
     """
 
-    def __init__(self, ring: Path, inspector: Inspector, accept: Callable[[Float | None, Float | None], bool],
-                 begin_with: tuple[Float, Float] | None = None) -> None:
+    def __init__(self, ring: Path, inspector: Inspector, accept: Callable[[ChangedBody | None], bool],
+                 begin_with: ChangedBody | None = None) -> None:
         self._ring, self._accept = ring, accept
-        self._pending: list[tuple[Float | None, Float | None]] = []
+        self._pending: list[ChangedBody | None] = []
         self._adapter = Adapter(inspector, self._hand_over)
         if begin_with is not None:
-            self._adapter.begin_with(*begin_with)
+            self._adapter.begin_with(begin_with)
         self._pending.clear()  # nothing has changed yet
         self._steps = [Step(time.monotonic_ns(), self._adapter.result)]
         self._seconds: list[float] = []
@@ -69,8 +68,8 @@ class LiveAdapter:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="edgekin-adapter", daemon=True)
 
-    def _hand_over(self, sizes: Float | None, offsets: Float | None) -> None:
-        self._pending[:] = [(sizes, offsets)]
+    def _hand_over(self, body: ChangedBody | None) -> None:
+        self._pending[:] = [body]
 
     @property
     def state(self) -> str:
@@ -87,7 +86,7 @@ class LiveAdapter:
     def _follow(self, ring: RingReader) -> None:
         after, due = 0, 0.0
         while not self._stop.is_set():
-            if self._pending and self._accept(*self._pending[0]):
+            if self._pending and self._accept(self._pending[0]):
                 self._pending.clear()
             time.sleep(max(due - time.monotonic(), 0.0))
             if not ring.wait(after, WAIT_S):

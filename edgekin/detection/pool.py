@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ Float = NDArray[np.float64]
 WORTH = 3.0
 #: Hypotheses that may hold at once.
 MOST = 3
+#: What is named where a link is not there.
+LOST = "lost"
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,25 @@ class Change:
     """How a body has changed."""
 
     hypotheses: tuple[int, ...]  # of the inspector's, the most telling first
-    sizes: Float  # (n,) of all deviations, rad or share; all 0: it has not
+    sizes: Float  # (n,) of all deviations, rad or share
     named: tuple[Named, ...]  # each in words
+    lost: int = 0  # the link that is not there any more, with all beyond; 0: none
+    worse: float = 1.0  # times as high as of the model is the misfit of a body that has changed so
+
+    def __bool__(self) -> bool:
+        """Whether anything has changed."""
+        return bool(self.sizes.any()) or self.lost > 0
+
+    def without(self, link: int, named: Named) -> Change:
+        """Return this change and the loss of a link, in words `named`."""
+        return replace(self, named=(*(one for one in self.named if one.what != LOST), named), lost=link)
+
+    def on_top_of(self, before: Change | None) -> Change:
+        """Return this change of a body that may have lost a link before."""
+        if not before:
+            return self
+        lost = (one for one in before.named if one.what == LOST)
+        return replace(self, named=(*self.named, *lost), lost=before.lost)
 
 
 class Pool:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgekin._ek import ffi, lib
 from edgekin.errors import BundleError, RuntimeFault
+from edgekin.runtime.changed import ChangedBody, raw_body
 from edgekin.runtime.detector import Verdict
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.findings import SIGNS, Drift, Finding, Named, named_of
@@ -122,10 +123,11 @@ class Inspector:
         """Squared error of the last picture by the body that is held to be healthy, summed over pixels."""
         return float(self._raw.misfit)
 
-    @property
-    def healthy_misfit(self) -> float:
-        """What healthy pictures have of that, averaged over the regions of poses."""
-        return float(self.config.misfit.mean())
+    def usual(self, q: Float) -> Float:
+        """Return mean and standard deviation (2,) of the misfit of healthy pictures at a pose (J,) rad."""
+        config = self.config
+        region = np.square(config.centroids - q).sum(axis=1).argmin()
+        return np.array([config.misfit[region], config.misfit_spread[region]], np.float64)
 
     @property
     def fitted(self) -> float:
@@ -170,59 +172,46 @@ class Inspector:
         check(lib.ek_inspector_look(self.handle, *(ffi.from_buffer("double[]", a) for a in out)), "nothing was seen")
         return out
 
-    def measure(self, q: ArrayLike, masks: NDArray[np.uint8], sizes: ArrayLike) -> tuple[Float, Float, float]:
+    def measure(self, q: ArrayLike, masks: NDArray[np.uint8], body: ChangedBody) -> tuple[Float, Float, float]:
         """Return what a picture says around a body, and leave all that was found so far.
 
         Args:
             q: (J,) rad, measured.
             masks: (V, H, row_bytes) as numpy.packbits makes them.
-            sizes: (n,) of the body, rad or share.
+            body: of any sizes.
 
         Returns:
-            Information (n, n) and score (n,) around these sizes, and the squared error, summed over pixels.
+            Information (n, n) and score (n,) around its sizes, and the squared error, summed over pixels.
 
         Raises:
             RuntimeFault: a wrong shape or number, a NaN, or an angle beyond 10^4 rad.
         """
-        n = len(self.config.deviations)
-        body, misfit = self._sizes(sizes), ffi.new("double *")
+        n, misfit = len(self.config.deviations), ffi.new("double *")
         out = np.empty((n, n)), np.empty(n)
-        check(lib.ek_inspector_measure(self.handle, self._angles(q), self._masks(masks),
-                                       ffi.from_buffer("double[]", body),
+        check(lib.ek_inspector_measure(self.handle, self._angles(q), self._masks(masks), self._raw_body(body),
                                        *(ffi.from_buffer("double[]", a) for a in out), misfit),
               "the inspector cannot measure this frame")
         return *out, float(misfit[0])
 
-    def _sizes(self, sizes: ArrayLike) -> Float:
-        values = np.ascontiguousarray(sizes, dtype=np.float64)
-        if values.shape != (len(self.config.deviations),):
-            raise RuntimeFault(f"{values.size} sizes of deviations, expected {len(self.config.deviations)}")
-        return values
+    def _raw_body(self, body: ChangedBody | None) -> Any:
+        return raw_body(body, len(self.config.deviations), len(self.config.joints))
 
     def reset(self) -> None:
         """Forget all evidence and the alarm."""
         lib.ek_inspector_reset(self.handle)
         self._raw = self._nothing()
 
-    def accept(self, sizes: ArrayLike | None, offsets: ArrayLike | None = None) -> None:
-        """Hold a deviated body to be healthy from now on, or the model again (None).
-
-        Args:
-            sizes: (n,) rad or share.
-            offsets: (J,) rad that encoders read too much of commands from now on; None: nothing.
+    def accept(self, body: ChangedBody | None) -> None:
+        """Hold a changed body to be healthy from now on, or the model again (None).
 
         Raises:
-            RuntimeFault: a wrong number, or sizes or offsets out of range.
+            RuntimeFault: a wrong number of sizes or offsets, one out of range, or no such link.
         """
-        values = np.zeros(len(self.config.deviations)) if sizes is None else self._sizes(sizes)
-        beside = np.zeros(len(self.config.joints)) if offsets is None else np.ascontiguousarray(offsets, np.float64)
-        if beside.shape != (len(self.config.joints),):
-            raise RuntimeFault(f"{beside.size} offsets of encoders, expected {len(self.config.joints)}")
-        status = lib.ek_inspector_accept(self.handle, ffi.from_buffer("double[]", values),
-                                         ffi.from_buffer("double[]", beside))
-        if status_name(status) == "range":
-            both = np.concatenate([values, beside])
-            raise RuntimeFault(f"a deviation of {both[np.abs(both).argmax()]:g} is more than an inspector can hold "
-                               "to be healthy", "Train a body model of the robot as it is now")
-        check(status, "these sizes are refused")
+        status = lib.ek_inspector_accept(self.handle, self._raw_body(body))
+        if body is not None and status_name(status) == "range":
+            what = f"a deviation of {body.farthest:g} is" if 0 <= body.lost < len(self.config.links) else \
+                f"a link of number {body.lost}, which the robot has not, is"
+            raise RuntimeFault(f"{what} more than an inspector can hold to be healthy",
+                               "Train a body model of the robot as it is now")
+        check(status, "this body is refused")
         self._raw = self._nothing()

@@ -10,11 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgekin._ek import ffi, lib
 from edgekin.errors import RuntimeFault
+from edgekin.runtime.changed import ChangedBody, raw_body
 from edgekin.runtime.detector import VERDICT_NAMES, NativeDetector, Verdict, verdict_of
 from edgekin.runtime.hist import Percentiles, summarize
 from edgekin.runtime.ring import RingReader
@@ -162,8 +160,7 @@ class Loop:
               "The publisher must use the robot and cameras that the bundle was trained for.")
         self._handle = ffi.gc(handle, lib.ek_loop_destroy)
         if inspector is not None:
-            check(lib.ek_loop_inspect(handle, inspector.handle, inspector.n_deviations),
-                  "cannot add the inspector to the loop")
+            check(lib.ek_loop_inspect(handle, inspector.handle), "cannot add the inspector to the loop")
         self._n_sizes, self._n_joints = 0 if inspector is None else inspector.n_deviations, ring.n_joints
         self._thread: threading.Thread | None = None
         # Not Thread.join: interrupted by a signal it may take a running thread for a stopped one (bpo-45274).
@@ -190,12 +187,11 @@ class Loop:
         """Ask the loop to end; it publishes the verdict unknown and returns within two periods."""
         lib.ek_loop_stop(self._handle)
 
-    def accept(self, sizes: NDArray[np.float64] | None, offsets: NDArray[np.float64] | None = None) -> bool:
+    def accept(self, body: ChangedBody | None) -> bool:
         """Hand a body over to the loop's inspector, which takes it between two pictures and acknowledges the alarm.
 
         Args:
-            sizes: (n,) of its deviations, rad or share; None: the model.
-            offsets: (J,) rad that encoders read too much of commands; None: nothing.
+            body: None: the model.
 
         Returns:
             Whether it was handed over: not while the one before waits to be taken.
@@ -203,13 +199,7 @@ class Loop:
         Raises:
             RuntimeFault: the loop has no inspector, or a wrong number of sizes or offsets.
         """
-        if sizes is not None and sizes.shape != (self._n_sizes,):
-            raise RuntimeFault(f"{sizes.size} sizes of deviations, expected {self._n_sizes}")
-        if offsets is not None and offsets.shape != (self._n_joints,):
-            raise RuntimeFault(f"{offsets.size} offsets of encoders, expected {self._n_joints}")
-        body, beside = (ffi.NULL if values is None else ffi.from_buffer("double[]", np.ascontiguousarray(values, float))
-                        for values in (sizes, offsets))
-        status = lib.ek_loop_accept(self._handle, body, beside)
+        status = lib.ek_loop_accept(self._handle, raw_body(body, self._n_sizes, self._n_joints))
         if status_name(status) == "busy":
             return False
         check(status, "the loop has no inspector to hand a body over to")

@@ -28,7 +28,6 @@ struct ek_loop {
   ek_ring *ring;
   ek_detector *detector;
   ek_inspector *inspector; /* NULL: none */
-  int n_sizes;             /* of its deviations */
   ek_loop_config config;
   int64_t period_ns, frame_period_ns;
   int n_joints;
@@ -50,7 +49,7 @@ struct ek_loop {
   _Atomic int stop, running;
   /* A body that is handed over: the words are written before the flag is set and read before it is cleared. */
   _Atomic int handed;
-  double sizes[EK_MAX_DEVIATIONS], offsets[EK_MAX_JOINTS];
+  ek_changed_body changed;
   /* The published verdict: two buffers; turn is odd or even with the one that is complete. */
   _Atomic uint64_t turn;
   _Atomic uint64_t published[2][VERDICT_WORDS];
@@ -144,24 +143,19 @@ void ek_loop_destroy(ek_loop *loop) {
 
 enum { NOTHING, HANDED };
 
-int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations) {
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector) {
   if (!loop || !inspector || atomic_load_explicit(&loop->running, memory_order_acquire))
     return EK_E_ARGUMENT;
-  if (n_deviations < 1 || n_deviations > EK_MAX_DEVIATIONS)
-    return EK_E_ARGUMENT;
-  loop->inspector = inspector, loop->n_sizes = n_deviations;
+  loop->inspector = inspector;
   return EK_OK;
 }
 
-int ek_loop_accept(ek_loop *loop, const double *sizes, const double *offsets) {
+int ek_loop_accept(ek_loop *loop, const ek_changed_body *body) {
   if (!loop || !loop->inspector)
     return EK_E_ARGUMENT;
   if (atomic_load_explicit(&loop->handed, memory_order_acquire) != NOTHING)
     return EK_E_BUSY;
-  for (int i = 0; i < loop->n_sizes; i++)
-    loop->sizes[i] = sizes ? sizes[i] : 0;
-  for (int j = 0; j < loop->n_joints; j++)
-    loop->offsets[j] = offsets ? offsets[j] : 0;
+  loop->changed = body ? *body : (ek_changed_body){.worse = 1};
   atomic_store_explicit(&loop->handed, HANDED, memory_order_release);
   return EK_OK;
 }
@@ -171,7 +165,7 @@ int ek_loop_accept(ek_loop *loop, const double *sizes, const double *offsets) {
 static void take_over(ek_loop *loop) {
   if (atomic_load_explicit(&loop->handed, memory_order_acquire) == NOTHING)
     return;
-  if (ek_inspector_accept(loop->inspector, loop->sizes, loop->offsets) == EK_OK) {
+  if (ek_inspector_accept(loop->inspector, &loop->changed) == EK_OK) {
     ek_detector_acknowledge(loop->detector);
     loop->stats.bodies++;
     loop->stats.body_ns = ek_clock_ns();

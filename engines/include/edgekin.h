@@ -296,8 +296,10 @@ int ek_body_deviate(ek_body *body, const double *sizes);
 /* edge_px (n_links), 0 to 100, 0 at first: the slopes of ek_body_inform are those of outlines that fade over so many
  * pixels at least. A sharp edge says nothing about motions beyond its own width. */
 int ek_body_soften(ek_body *body, const double *edge_px);
-/* A link and all beyond it are not drawn from the next run on; -1: all are. */
+/* A link and all beyond it are not drawn from the next run on; -1: all are that are not lost. */
 int ek_body_hide(ek_body *body, int link);
+/* A link (not the root) and all beyond it are not there from the next run on, whatever is hidden; 0: all are. */
+int ek_body_lose(ek_body *body, int link);
 /* What the last run and an observation say about the deviations, around their sizes: with p the run's probability, s
  * that of the soft outlines, J = ds / d size and w = 1 / (s (1 - s) + floor) for every pixel, information (n, n) = J' w
  * J and score (n) = J' w (mask - p). Pixels that answer to a link's motion with less than a hundredth of an edge's
@@ -379,6 +381,14 @@ typedef struct {
   uint64_t frames, alarm_frame;               /* judged since the start; that of the alarm */
 } ek_finding;
 
+/* A body that is no longer as its model, arrays as long as the inspector has deviations and joints. */
+typedef struct {
+  double sizes[64];   /* of its deviations, rad or share: magnitude 0.8 at most */
+  double offsets[16]; /* rad, as much at most: what encoders read too much, of commands */
+  double worse;       /* times as high as of the model is its misfit, 1 to 100 */
+  int32_t lost;       /* see ek_body_lose */
+} ek_changed_body;
+
 typedef struct ek_inspector ek_inspector;
 
 /* Borrows the body, whose deviations are the inspector's from now on; the body outlives it. EK_E_BUSY where deviations
@@ -393,18 +403,15 @@ int ek_inspector_update(ek_inspector *inspector, const float *q, const float *co
 int ek_inspector_found(const ek_inspector *inspector, ek_finding *finding);
 /* Forgets all evidence and the alarm. */
 void ek_inspector_reset(ek_inspector *inspector);
-/* sizes (n_deviations), magnitude 0.8 at most: the body that is healthy from now on; forgets all evidence. NULL: the
- * model. offsets (n_joints) rad, as much at most: what encoders read too much from now on, of commands; NULL: nothing.
- */
-int ek_inspector_accept(ek_inspector *inspector, const double *sizes, const double *offsets);
+/* The body that is healthy from now on; NULL: the model. Forgets all evidence. EK_E_RANGE: it is too far from the
+ * model, or has no such link. */
+int ek_inspector_accept(ek_inspector *inspector, const ek_changed_body *body);
 /* information (n_deviations^2), score (n_deviations) of the last picture around the healthy body, sizes
  * (n_deviations) of the fit: for whoever calibrates. */
 int ek_inspector_look(const ek_inspector *inspector, double *information, double *score, double *sizes);
-/* What a picture says around a body of any sizes (n_deviations), without a fit: misfit is its squared error,
- * information and score as ek_body_inform has them, both or neither NULL. Leaves evidence, alarm and the healthy body
- * as they are.
- */
-int ek_inspector_measure(ek_inspector *inspector, const float *q, const uint8_t *masks, const double *sizes,
+/* What a picture says around a body, without a fit: misfit is its squared error, information and score as
+ * ek_body_inform has them, both or neither NULL. Leaves evidence, alarm and the healthy body as they are. */
+int ek_inspector_measure(ek_inspector *inspector, const float *q, const uint8_t *masks, const ek_changed_body *body,
                          double *information, double *score, double *misfit);
 
 /* ---- decoder training (engines/learn): the last layers of a compact decoder, their loss and its exact derivative
@@ -635,12 +642,12 @@ typedef struct ek_loop ek_loop;
 ek_loop *ek_loop_create(ek_engine *engine, ek_ring *ring, ek_detector *detector, const ek_loop_config *config,
                         int *status);
 void ek_loop_destroy(ek_loop *loop);
-/* Shows the inspector, of so many deviations, every fresh picture that the detector accepts; before ek_loop_run. It
- * outlives the loop. */
-int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector, int n_deviations);
-/* Hands a body over to the loop's inspector, which accepts it (ek_inspector_accept) before the next picture, and
- * acknowledges the alarm. From one other thread, without a lock. EK_E_BUSY: the one before was not yet taken. */
-int ek_loop_accept(ek_loop *loop, const double *sizes, const double *offsets);
+/* Shows the inspector every fresh picture that the detector accepts; before ek_loop_run. It outlives the loop. */
+int ek_loop_inspect(ek_loop *loop, ek_inspector *inspector);
+/* Hands a body, or the model (NULL), over to the loop's inspector, which accepts it (ek_inspector_accept) before the
+ * next picture, and acknowledges the alarm. From one other thread, without a lock. EK_E_BUSY: the one before was not
+ * yet taken. */
+int ek_loop_accept(ek_loop *loop, const ek_changed_body *body);
 /* Blocks in the calling thread until the duration ends or ek_loop_stop. The final verdict of a stop is UNKNOWN. */
 int ek_loop_run(ek_loop *loop);
 void ek_loop_stop(ek_loop *loop); /* async-signal-safe */

@@ -129,12 +129,12 @@ static int leads(const ek_inspector *s) {
  * linear in the deviations, large changes are not: of two parts that are close in evidence it is the one that makes the
  * pictures by itself. */
 static double alone(ek_inspector *s, const float *q, const uint8_t *masks, int h, int *status) {
-  double misfit, spread = (double)s->config.misfit_spread[s->region];
+  double misfit;
   *status = ek_fit_alone(s, q, masks, h, &misfit);
   if (*status)
     return misfit;
   double slack = h == EK_LAG(&s->config) ? 2 * WORSE_LAG : WORSE;
-  double left = fmax(0, misfit - s->fitted - slack * spread) / fmax(s->misfit - s->fitted, spread);
+  double left = fmax(0, misfit - s->fitted - slack * s->spread) / fmax(s->misfit - s->fitted, s->spread);
   s->alone[h] += s->alone[h] < RECENT;
   s->made[h] += (fmax(0, 1 - left) - s->made[h]) / s->alone[h];
   return misfit;
@@ -157,7 +157,7 @@ static int makes(const ek_inspector *s, double misfit) {
  * makes it better. */
 static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
   const ek_finding *f = &s->finding;
-  double spread = (double)s->config.misfit_spread[s->region], misfit = alone(s, q, masks, f->hypothesis, status);
+  double misfit = alone(s, q, masks, f->hypothesis, status);
   int other = *status || makes(s, misfit) ? -1 : challenger(s);
   if (other >= 0) {
     misfit = alone(s, q, masks, other, status);
@@ -168,7 +168,7 @@ static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int 
   if (!apart(s) || leads(s))
     return 1;
   double worse = alone(s, q, masks, f->rival, status);
-  return !*status && worse - misfit > (f->rival == EK_LAG(&s->config) ? WORSE_LAG : WORSE) * spread;
+  return !*status && worse - misfit > (f->rival == EK_LAG(&s->config) ? WORSE_LAG : WORSE) * s->spread;
 }
 
 /* After an alarm for a deviation one of the two that lead is fitted by itself in every picture. */
@@ -219,7 +219,7 @@ static int apart_from(double beyond, double shown) {
 }
 
 static void judge_sides(ek_inspector *s) {
-  double healthy = (double)s->config.misfit[s->region], beyond = s->misfit - healthy, shown = ek_shown(s, s->missed);
+  double beyond = s->misfit - s->usual, shown = ek_shown(s, s->missed);
   s->beyond += (beyond - s->beyond) / RECENT;
   s->shown += (shown - s->shown) / RECENT;
   int one_sided = apart_from(beyond, shown) || apart_from(s->beyond, s->shown);

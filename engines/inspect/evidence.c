@@ -55,9 +55,10 @@ static int whiten(ek_inspector *s, const ek_mean *m, double *noise) {
   const ek_inspector_config *c = &s->config;
   int n = s->n;
   double *scale = s->scale, *score = s->trial;
-  *noise = c->noise_bias + c->noise_frame / m->n;
+  *noise = s->worse * (c->noise_bias + c->noise_frame / m->n);
   for (int i = 0; i < n; i++)
-    scale[i] = (double)c->scale[s->region] * sqrt(c->bias[i] * c->bias[i] + c->frame[i] * c->frame[i] / m->n);
+    scale[i] =
+        (double)c->scale[s->region] * sqrt(s->worse * (c->bias[i] * c->bias[i] + c->frame[i] * c->frame[i] / m->n));
   for (int i = 0; i < n; i++)
     for (int k = 0; k <= i; k++)
       s->work[i * n + k] = m->a[i * n + k] * scale[i] * scale[k] + (i == k ? *noise : 0);
@@ -277,7 +278,7 @@ static void add_picture(ek_inspector *s, ek_mean *m) {
 /* What has changed at once and far is no mean of before and after. */
 static int changed(const ek_inspector *s) {
   const ek_mean *all = &s->levels[EK_LEVELS - 1];
-  double now = s->misfit - s->fitted, far = AT_ONCE * (double)s->config.misfit_spread[s->region];
+  double now = s->misfit - s->fitted, far = AT_ONCE * s->spread;
   return all->n && (now > 2 * all->gain + far || all->gain > 2 * now + far);
 }
 

@@ -264,14 +264,14 @@ int ek_region(const ek_inspector *s, const float *q) {
 }
 
 double ek_left_z(const ek_inspector *s, double misfit) {
-  double beyond = s->misfit - (double)s->config.misfit[s->region];
+  double beyond = s->misfit - s->usual;
   return ek_misfit_z(s, misfit - LEFT * fmax(beyond, 0));
 }
 
 double ek_misfit_z(const ek_inspector *s, double misfit) {
-  return (misfit - (double)s->config.misfit[s->region]) / (double)s->config.misfit_spread[s->region];
+  return (misfit - s->usual) / s->spread;
 }
 
 double ek_shown(const ek_inspector *s, double missed) {
-  return missed - (double)s->config.misfit[s->region] / 2;
+  return missed - s->usual / 2;
 }

@@ -9,6 +9,8 @@
 #include "../core/status.h"
 #include "../splat/body.h"
 
+/* Times as high as of the model a body's misfit may be. */
+#define EK_WORST 100.0
 /* Times the width of edges: where a fit begins that has to go far. */
 #define WIDER 5.0
 /* Share of the misfit that may be left unexplained in what counts as evidence while something unexplained is near. */
@@ -133,7 +135,7 @@ ek_inspector *ek_inspector_create(ek_body *body, const ek_inspector_config *conf
   }
   s->config = *config;
   lay_out(s, config, &all);
-  s->tables = all.base, s->body = body, s->n = config->n_deviations;
+  s->tables = all.base, s->body = body, s->n = config->n_deviations, s->worse = 1;
   s->mask_bytes = body->layout.n_views * body->height * ((body->width + 7) / 8);
   for (int i = 0; i < config->n_links; i++)
     s->wide_px[i] = fmin(WIDER * config->edge_px[i], 100);
@@ -145,6 +147,7 @@ void ek_inspector_destroy(ek_inspector *s) {
   if (!s)
     return;
   ek_body_deviations(s->body, NULL, 0);
+  ek_body_lose(s->body, 0);
   free(s->tables);
   free(s);
 }
@@ -176,6 +179,8 @@ int ek_inspector_update(ek_inspector *s, const float *q, const float *commanded,
   ek_senses_joints(s, q, commanded);
   if (!repeated) {
     s->region = ek_region(s, q);
+    s->usual = s->worse * (double)s->config.misfit[s->region];
+    s->spread = s->worse * (double)s->config.misfit_spread[s->region];
     status = ek_fit(s, q, masks);
     if (!status) {
       s->z = ek_left_z(s, s->fitted);
@@ -196,23 +201,31 @@ int ek_inspector_found(const ek_inspector *s, ek_finding *finding) {
 }
 
 static int none_far(const double *values, int n) {
-  for (int i = 0; values && i < n; i++)
+  for (int i = 0; i < n; i++)
     if (!(fabs(values[i]) <= EK_FARTHEST))
       return 0;
   return 1;
 }
 
-int ek_inspector_accept(ek_inspector *s, const double *sizes, const double *offsets) {
+/* The body as it is held to be. */
+static int restore(ek_inspector *s) {
+  int status = ek_body_lose(s->body, s->lost);
+  return status ? status : ek_body_deviate(s->body, s->healthy);
+}
+
+int ek_inspector_accept(ek_inspector *s, const ek_changed_body *body) {
+  static const ek_changed_body model = {.worse = 1};
   if (!s)
     return EK_E_ARGUMENT;
-  if (!none_far(sizes, s->n) || !none_far(offsets, s->config.n_joints))
+  body = body ? body : &model;
+  if (!none_far(body->sizes, s->n) || !none_far(body->offsets, s->config.n_joints) || body->lost < 0 ||
+      body->lost >= s->config.n_links || !(body->worse >= 1 && body->worse <= EK_WORST))
     return EK_E_RANGE;
-  for (int i = 0; i < s->n; i++)
-    s->healthy[i] = sizes ? sizes[i] : 0;
-  for (int j = 0; j < s->config.n_joints; j++)
-    s->expected[j] = offsets ? offsets[j] : 0;
+  memcpy(s->healthy, body->sizes, sizeof(double) * (size_t)s->n);
+  memcpy(s->expected, body->offsets, sizeof(double) * (size_t)s->config.n_joints);
+  s->lost = body->lost, s->worse = body->worse;
   ek_inspector_reset(s);
-  return ek_body_deviate(s->body, s->healthy); /* what is predicted next, too */
+  return restore(s); /* what is predicted next, too */
 }
 
 int ek_inspector_look(const ek_inspector *s, double *information, double *score, double *sizes) {
@@ -227,20 +240,22 @@ int ek_inspector_look(const ek_inspector *s, double *information, double *score,
   return EK_OK;
 }
 
-int ek_inspector_measure(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes,
+int ek_inspector_measure(ek_inspector *s, const float *q, const uint8_t *masks, const ek_changed_body *body,
                          double *information, double *score, double *misfit) {
-  if (!s || !q || !masks || !sizes || !misfit || !information != !score)
+  if (!s || !q || !masks || !body || !misfit || !information != !score)
     return EK_E_ARGUMENT;
   int status = ek_joints_check(q, s->config.n_joints);
   double nll;
   if (!status)
-    status = ek_body_deviate(s->body, sizes);
+    status = ek_body_lose(s->body, body->lost);
+  if (!status)
+    status = ek_body_deviate(s->body, body->sizes);
   if (!status)
     status = ek_body_run(s->body, q);
   if (!status)
     ek_body_measure(s->body, masks, &nll, misfit);
   if (!status && information)
     status = ek_body_inform(s->body, masks, s->config.floor, information, score);
-  ek_body_deviate(s->body, s->healthy);
+  restore(s);
   return status;
 }

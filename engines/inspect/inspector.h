@@ -40,8 +40,11 @@ struct ek_inspector {
   void *tables;
   ek_body *body;
   int mask_bytes, n, region;
+  double usual, spread;                   /* misfit of a healthy picture of the pose, its standard deviation */
   double *wide_px;                        /* (n_links) edges that are felt from far */
   double *healthy;                        /* (n) sizes of the body that is held to be healthy */
+  int lost;                               /* link that it has not, with all beyond; 0: none */
+  double worse;                           /* times as high as of the model is its misfit */
   double *sizes;                          /* (n) of the fit */
   double *a, *b;                          /* information and score of the last picture, around healthy */
   double *work, *inverse, *trial, *scale; /* (n, n) twice, (n) twice */

@@ -19,14 +19,21 @@
  * a limit, or is what so large a one uncovers. */
 static int may_leave(const ek_inspector *s, double z, double missed, double limit) {
   double before = ek_misfit_z(s, s->misfit);
-  int nowhere = ek_shown(s, missed) < NOWHERE * (double)s->config.misfit_spread[s->region];
+  int nowhere = ek_shown(s, missed) < NOWHERE * s->spread;
   return z < limit || (before > LARGE && z < LEFT * before && nowhere);
+}
+
+/* Whether the picture, of which a lost link leaves a misfit, is better without the robot: then its camera is dark. */
+static int nothing_seen(ek_inspector *s, const float *q, const uint8_t *masks, double misfit, int *status) {
+  double empty, missed;
+  *status = ek_misfit_without(s, q, masks, 0, &empty, &missed);
+  return empty < misfit - s->spread;
 }
 
 int ek_find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
   const ek_inspector_config *c = &s->config;
   int best = -1;
-  double least = s->z + SIMPLER;
+  double least = s->z + SIMPLER, left = 0;
   for (int h = 0; h < c->n_hypotheses && !*status; h++) {
     const ek_deviation *about = &c->deviations[c->hypotheses[h].index[0]];
     double misfit, missed;
@@ -35,8 +42,10 @@ int ek_find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *sta
     *status = ek_misfit_without(s, q, masks, about->of, &misfit, &missed);
     double z = ek_misfit_z(s, misfit);
     if (!*status && z < least && s->misfit > misfit && may_leave(s, z, missed, c->explained))
-      least = z, best = about->of, s->lost_missed = missed;
+      least = z, best = about->of, left = misfit, s->lost_missed = missed;
   }
+  if (best >= 0 && nothing_seen(s, q, masks, left, status))
+    best = -1;
   s->lost_z = least;
   return best;
 }

@@ -175,12 +175,20 @@ int ek_body_hide(ek_body *b, int link) {
   if (!b || link >= b->layout.n_links)
     return EK_E_ARGUMENT;
   memset(b->hidden, 0, (size_t)b->layout.n_links);
-  if (link < 0)
-    return EK_OK;
-  b->hidden[link] = 1;
+  if (link >= 0)
+    b->hidden[link] = 1;
+  if (b->lost > 0)
+    b->hidden[b->lost] = 1;
   for (int j = 0; j < b->layout.n_joints; j++) /* in tree order */
     b->hidden[b->layout.joints[j].child] |= b->hidden[b->layout.joints[j].parent];
   return EK_OK;
+}
+
+int ek_body_lose(ek_body *b, int link) {
+  if (!b || link >= b->layout.n_links)
+    return EK_E_ARGUMENT;
+  b->lost = link > 0 ? link : 0;
+  return ek_body_hide(b, -1);
 }
 
 static float bounded(float light) {

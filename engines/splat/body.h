@@ -95,6 +95,7 @@ struct ek_body {
   float *travel;         /* (n_ellipsoids) how hard the pictures pulled, summed */
   void *scratch;         /* gradients of poses */
   uint8_t *hidden;       /* (n_links) not drawn */
+  int lost;              /* the link that is not there, with all beyond; 0: none, a robot keeps its root */
   ek_deviator *deviator; /* NULL: the body is as its model */
 };
 

@@ -383,23 +383,32 @@ static void test_what_is_accepted_is_healthy(void) {
   ek_body *b = open_arm(&a);
   ek_inspector *i = inspect(b, &s);
   world w = make_world(&a, &s);
-  double sizes[DEVIATIONS] = {0};
-  sizes[4] = 8 * DEGREE, sizes[7] = -0.1;
-  CHECK(!ek_body_deviate(w.body, sizes));
+  ek_changed_body changed = {.sizes = {[4] = 8 * DEGREE, [7] = -0.1}, .worse = 1};
+  CHECK(!ek_body_deviate(w.body, changed.sizes));
   CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY);
-  CHECK(!ek_inspector_accept(i, sizes, NULL));
+  CHECK(!ek_inspector_accept(i, &changed));
   ek_finding f = watch(i, &w, 300);
   CHECK(!f.alarm && f.evidence < 10 && f.frames == 300);
   const double wrong[] = {NAN, 0.81, -0.81};
   for (int k = 0; k < 3; k++) {
-    sizes[0] = wrong[k];
-    CHECK(ek_inspector_accept(i, sizes, NULL) == EK_E_RANGE);
+    changed.sizes[0] = wrong[k];
+    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
+  }
+  const double worse[] = {0, NAN, 101};
+  for (int k = 0; k < 3; k++) {
+    changed = (ek_changed_body){.worse = worse[k]};
+    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
+  }
+  const int32_t absent[] = {-1, LINKS};
+  for (int k = 0; k < 2; k++) {
+    changed = (ek_changed_body){.worse = 1, .lost = absent[k]};
+    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
   }
   CHECK(!watch(i, &w, 60).alarm); /* what was accepted before stands */
   bend(&w, 0, 0);
   CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY); /* the model is a deviation now */
-  CHECK(!ek_inspector_accept(i, NULL, NULL) && !watch(i, &w, 300).alarm);
-  CHECK(ek_inspector_accept(NULL, NULL, NULL) == EK_E_ARGUMENT);
+  CHECK(!ek_inspector_accept(i, NULL) && !watch(i, &w, 300).alarm);
+  CHECK(ek_inspector_accept(NULL, NULL) == EK_E_ARGUMENT);
   ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
 }
 
@@ -463,21 +472,21 @@ static void check_numbers(const ek_finding *f) {
 
 /* Accepts something or other, or the model, or forgets. */
 static void intervene(ek_inspector *i, world *w) {
-  double sizes[DEVIATIONS];
+  ek_changed_body changed = {.worse = 1 + rnd() % 3, .lost = rnd() % 8 ? 0 : (int32_t)(rnd() % LINKS)};
   for (int k = 0; k < DEVIATIONS; k++)
-    sizes[k] = EK_FARTHEST * (rnd() % 4 ? unit() * unit() * unit() : unit());
+    changed.sizes[k] = EK_FARTHEST * (rnd() % 4 ? unit() * unit() * unit() : unit());
   switch (rnd() % 4) {
   case 0:
     ek_inspector_reset(i);
     break;
   case 1:
-    CHECK(!ek_inspector_accept(i, NULL, NULL));
+    CHECK(!ek_inspector_accept(i, NULL));
     break;
   case 2:
-    CHECK(!ek_inspector_accept(i, sizes, NULL));
+    CHECK(!ek_inspector_accept(i, &changed));
     break;
   default:
-    CHECK(!ek_body_deviate(w->body, sizes));
+    CHECK(!ek_body_deviate(w->body, changed.sizes));
   }
 }
 

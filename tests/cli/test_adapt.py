@@ -57,9 +57,9 @@ def test_the_latest_bundle_adapts_and_stays_as_it_was(edgekin, bundle, tmp_path)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     loaded = load_bundle(bundle)
-    sizes, offsets = adapted_body(loaded, inspector_config(loaded))
-    assert sizes.tolist() == result["sizes_rad_or_share"]
-    assert not offsets.any()
+    held = adapted_body(loaded, inspector_config(loaded))
+    assert held.sizes.tolist() == result["sizes_rad_or_share"]
+    assert (held.offsets.any(), held.lost, result["lost"]) == (False, 0, None)
     assert_refused(edgekin(bundle), 1, "bundle.adaptation.json exists already. Choose another --out, or overwrite it")
     bent = run(tmp_path, "bench", bundle, "--hz", 100, "--camera-hz", 50, "--seconds", 2, "--damage", "bend:2:20@0",
                "--adapted", "--adapt", "--json", tmp_path / "b.json")
@@ -75,8 +75,26 @@ def test_the_latest_bundle_adapts_and_stays_as_it_was(edgekin, bundle, tmp_path)
     assert_refused(run(tmp_path, "bench", bundle, "--adapt", "--no-inspect"), 1, "need an inspector. Leave --no-")
 
 
+def test_a_lost_link_is_taken_over_and_the_loop_begins_without_it(edgekin, bundle, tmp_path):
+    done = edgekin("--damage", "lost:3", "--json", tmp_path / "a.json")
+    assert done.returncode == 0, done.stderr
+    assert "lost of forearm" in done.stdout
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert (result["changes"][-1], result["lost"], result["given_back_exactly"]) == ("lost of forearm", "forearm", True)
+    assert result["gap_closed"] > 0.5
+    assert result["repaired_loss_db"] == 0.0  # the link is there again, and that is seen
+    loaded = load_bundle(bundle)
+    held = adapted_body(loaded, inspector_config(loaded))
+    assert loaded.robot.links[held.lost].name == "forearm"
+    lost = run(tmp_path, "bench", bundle, "--hz", 100, "--camera-hz", 50, "--seconds", 2, "--damage", "lost:3@0",
+               "--adapted", "--json", tmp_path / "b.json")
+    assert lost.returncode == 0, lost.stderr
+    assert json.loads((tmp_path / "b.json").read_text())["detection"]["alarm"] == ""
+    assert edgekin(bundle, "--rollback").returncode == 0
+
+
 def test_what_cannot_be_fitted_is_patched_and_nothing_is_written(edgekin, bundle, tmp_path):
-    done = edgekin("--damage", "lost:3", "--seconds", 0, "--json", tmp_path / "a.json")
+    done = edgekin("--damage", "tool:10", "--seconds", 0, "--json", tmp_path / "a.json")
     assert_refused(done, 3, "the body is the model's still")
     assert "model with a linear patch (adapted)" in done.stdout
     result = json.loads((tmp_path / "a.json").read_text())
@@ -126,7 +144,9 @@ def test_a_bundle_without_inspector_or_body_says_what_to_run(edgekin, body_bundl
     ({"body_sha256": "0" * 64}, "is no adaptation of the body model of bundle"),
     ({"schema": "edgekin.adaptation/2"}, "is no adaptation"),
     ({"sizes": [0.1]}, "holds no sizes of"), ({"sizes": None}, "holds no sizes of"),
-    ({"sizes": "x"}, "holds no sizes of"), ({"offsets_rad": [0.1]}, "holds no offsets of")])
+    ({"sizes": "x"}, "holds no sizes of"), ({"offsets_rad": [0.1]}, "holds no offsets of"),
+    ({"worse": 0.5}, "a misfit is 0.5 times as high, expected 1 to 100"), ({"worse": "x"}, "a misfit is 'x' times"),
+    ({"lost": "tail"}, "says that 'tail' is lost, which is no link of the robot")])
 def test_adaptations_of_another_body_are_refused(inspected_bundle, tmp_path, change, says):
     from edgekin.opening import ADAPTATION_SCHEMA, body_sha256
 
@@ -135,7 +155,8 @@ def test_adaptations_of_another_body_are_refused(inspected_bundle, tmp_path, cha
     good = {"schema": ADAPTATION_SCHEMA, "body_sha256": body_sha256(bundle),
             "sizes": np.zeros(len(config.deviations)).tolist(), "offsets_rad": np.zeros(len(config.joints)).tolist()}
     path.write_text(json.dumps(good))
-    assert not np.concatenate(adapted_body(bundle, config, path)).any()
+    held = adapted_body(bundle, config, path)
+    assert (held.sizes.any(), held.offsets.any(), held.lost) == (False, False, 0)
     path.write_text(json.dumps(good | change))
     with pytest.raises(ConfigError, match=says):
         adapted_body(bundle, config, path)

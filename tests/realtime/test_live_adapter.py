@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from edgekin.detection.adaptation import ADAPTED, FITTING, TRYING, WATCHING
 from edgekin.detection.live import LiveAdapter, rate_of
 from edgekin.errors import RuntimeFault
+from edgekin.runtime.changed import ChangedBody
 from edgekin.runtime.detector import DetectorConfig, NativeDetector
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
@@ -89,22 +91,22 @@ def test_the_loop_takes_over_what_was_fitted_beside_it(together):
 
 def test_a_loop_takes_a_body_or_the_model_and_refuses_what_it_cannot_hold(together):
     arm, loop, other, _ = together
-    sizes = np.zeros(other.n_deviations)
-    sizes[BENT] = np.radians(8.0)
+    bent = ChangedBody(np.zeros(other.n_deviations), np.zeros(4))
+    bent.sizes[BENT] = np.radians(8.0)
     arm.bend_rad = np.radians(8.0)
     loop.start()
     until(lambda: loop.verdict().name == "damaged")
-    until(lambda: loop.accept(sizes))
+    until(lambda: loop.accept(bent))
     until(lambda: loop.verdict().name == "healthy")
     until(lambda: loop.accept(None))
     until(lambda: loop.verdict().name == "damaged")
     with pytest.raises(RuntimeFault, match="1 sizes of deviations, expected"):
-        loop.accept(sizes[:1])
+        loop.accept(replace(bent, sizes=bent.sizes[:1]))
     loop.stop()
     assert loop.join(PATIENCE_S)
     assert loop.report().bodies == 2
-    assert loop.accept(sizes)
-    assert not loop.accept(sizes)  # nobody takes it any more
+    assert loop.accept(bent)
+    assert not loop.accept(bent)  # nobody takes it any more
 
 
 def test_an_adapter_that_fails_says_so(together, tmp_path):

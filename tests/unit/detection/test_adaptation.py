@@ -1,5 +1,6 @@
 """Adaptation on the arm whose model is exact: what changed is taken over, kept where it fits, else given back."""
 
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edgekin.errors import RuntimeFault
 from edgekin.robot import load_robot, parse_events
 from edgekin.robot.damage import apply_damage
 from edgekin.robot.kinematics import link_poses
+from edgekin.runtime.changed import ChangedBody
 from edgekin.runtime.inspector import Inspector
 from edgekin.runtime.inspector_config import STRETCH, TURN, Deviation
 from tests.exact_arm import taught
@@ -65,14 +67,38 @@ def test_a_bend_is_taken_over_and_given_back_exactly(world, adapter, degrees):
     np.testing.assert_array_equal(picture(world, pose), before)
 
 
+def test_a_lost_link_is_taken_over_with_a_bend_beside_it_and_given_back_where_it_is_there_again(world, adapter):
+    adapter.reset()
+    world.restart(4)
+    pose = world.robot.limits.mean(axis=1) + 0.3
+    before = picture(world, pose)
+    watch(adapter, world.show(BEFORE))
+    world.lose(world.robot.actuated[2].child)
+    states = watch(adapter, world.show(AFTER))
+    assert (FITTING in states, states[-1]) == (False, ADAPTED)
+    assert adapter.result.change.lost == world.robot.actuated[2].child
+    assert [str(named) for named in adapter.result.change.named] == ["lost of forearm"]
+    without = picture(world, pose)
+    world.engine.run(pose)
+    np.testing.assert_array_equal(without > 0, world.engine.logits() > 0)
+    world.deviate({4: 8 * DEGREE})
+    assert watch(adapter, world.show(AFTER))[-1] == ADAPTED
+    assert [(one.what, one.part) for one in adapter.result.change.named] == [("bend", "upper_arm"), ("lost", "forearm")]
+    world.restart(5)
+    watch(adapter, world.show(2 * AFTER))
+    assert adapter.result.change is None
+    np.testing.assert_array_equal(picture(world, pose), before)
+
+
 def test_what_no_parameter_repairs_is_given_back_at_once(world, adapter):
     adapter.reset()
     world.restart(4)
     watch(adapter, world.show(BEFORE))
-    world.lose(world.robot.actuated[2].child)
-    assert watch(adapter, world.show(AFTER))[-1] == GIVEN_BACK
+    lit = world.show(AFTER)
+    lit.masks[:, :, :20] = 0xff  # something bright before the camera
+    assert watch(adapter, lit)[-1] == GIVEN_BACK
     assert adapter.result.change is None
-    assert adapter.result.named.what == "lost"
+    assert adapter.result.named.what == "unexplained"
     adapter.reset()
     assert adapter.result.state == WATCHING
 
@@ -134,16 +160,16 @@ def test_an_arm_that_is_repaired_gets_the_model_back_exactly(world, adapter, siz
 def test_whoever_steers_hears_of_every_change(world, adapter):
     told = []
     inspector = adapter._inspector
-    listening = Adapter(inspector, lambda *body: told.append(body), fit_frames=30)
+    listening = Adapter(inspector, told.append, fit_frames=30)
     world.restart(9)
     watch(listening, world.show(BEFORE))
     world.deviate({4: 8 * DEGREE})
     assert watch(listening, world.show(AFTER))[-1] == ADAPTED
-    np.testing.assert_array_equal(told[-1][0], listening.result.change.sizes)
-    assert not told[-1][1].any()  # no encoder is off
+    np.testing.assert_array_equal(told[-1].sizes, listening.result.change.sizes)
+    assert not told[-1].offsets.any()  # no encoder is off
     assert listening.result.done_frame - listening.result.alarm_frame == 30 + TRY_FRAMES
     listening.reset()
-    assert told[-1] == (None, None)
+    assert told[-1] is None
 
 
 def test_a_measure_leaves_what_was_found(world, adapter):
@@ -152,10 +178,12 @@ def test_a_measure_leaves_what_was_found(world, adapter):
     inspector, frames = adapter._inspector, world.show(3)
     watch(adapter, frames)
     before = inspector.finding, [part.copy() for part in inspector.look()]
-    sizes = np.zeros(len(inspector.config.deviations))
-    straight = inspector.measure(frames.joint_pos[0], frames.masks[0], sizes)[2]
-    sizes[4] = 5 * DEGREE
-    information, score, bent = inspector.measure(frames.joint_pos[0], frames.masks[0], sizes)
+    body = ChangedBody(np.zeros(len(inspector.config.deviations)), np.zeros(4))
+    straight = inspector.measure(frames.joint_pos[0], frames.masks[0], body)[2]
+    assert inspector.measure(frames.joint_pos[0], frames.masks[0], replace(body, lost=4))[2] > 2 * straight
+    assert inspector.measure(frames.joint_pos[0], frames.masks[0], body)[2] == straight
+    body.sizes[4] = 5 * DEGREE
+    information, score, bent = inspector.measure(frames.joint_pos[0], frames.masks[0], body)
     assert bent > 2 * straight
     assert score[4] < 0  # back to the straight arm
     np.testing.assert_allclose(information, information.T)
@@ -163,7 +191,7 @@ def test_a_measure_leaves_what_was_found(world, adapter):
     for now, then in zip(inspector.look(), before[1], strict=True):
         np.testing.assert_array_equal(now, then)
     with pytest.raises(RuntimeFault, match="sizes of deviations"):
-        inspector.measure(frames.joint_pos[0], frames.masks[0], sizes[1:])
+        inspector.measure(frames.joint_pos[0], frames.masks[0], replace(body, sizes=body.sizes[1:]))
 
 
 @pytest.mark.parametrize("what", ["bend:2:10", "short:2:10"])

@@ -10,6 +10,7 @@ from edgekin._ek import lib
 from edgekin.compile.weights import write_weights
 from edgekin.errors import BundleError, RuntimeFault
 from edgekin.robot import catalogue
+from edgekin.runtime.changed import ChangedBody
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.findings import SIGNS, Drift, said_of
 from edgekin.runtime.inspector import Inspector
@@ -369,7 +370,7 @@ def test_what_is_accepted_is_healthy_from_then_on(world, inspector):
     sizes[8], sizes[7] = 10 * DEGREE, -0.05
     world.deviate(dict(enumerate(sizes)))
     assert watch(inspector, world.show(60)).alarm == "body damage"
-    inspector.accept(sizes)
+    inspector.accept(ChangedBody(sizes, np.zeros(4)))
     assert watch(inspector, world.show(300)).alarm == ""
     world.deviate({8: 10 * DEGREE, 7: -0.05, 12: 10 * DEGREE})
     found = watch(inspector, world.show(240))
@@ -380,12 +381,43 @@ def test_what_is_accepted_is_healthy_from_then_on(world, inspector):
     assert watch(inspector, world.show(300)).alarm == ""
 
 
+def test_without_a_link_that_is_lost_the_body_is_healthy_until_it_is_there_again(world, inspector):
+    begin(world, inspector)
+    hand = world.robot.actuated[3].child
+    world.lose(hand)
+    inspector.accept(ChangedBody(np.zeros(len(world.deviations)), np.zeros(4), lost=hand))
+    assert watch(inspector, world.show(300)).alarm == ""
+    world.deviate({4: 10 * DEGREE})
+    found = watch(inspector, world.show(60))
+    assert (found.named.what, found.named.part) == ("bend", "upper_arm")
+    inspector.accept(ChangedBody(np.zeros(len(world.deviations)), np.zeros(4), lost=hand))
+    world.restart(7)
+    assert watch(inspector, world.show(120)).alarm == "occlusion/appearance"
+    inspector.accept(None)
+    assert watch(inspector, world.show(300)).alarm == ""
+
+
+def test_a_camera_that_is_dark_is_no_lost_robot(world, inspector):
+    begin(world, inspector)
+    dark = world.show(60)
+    dark.masks[:] = 0
+    assert watch(inspector, dark).alarm == "sensor fault"  # the same picture, while joints move
+    inspector.reset()
+    begin(world, inspector)
+    world.lose(world.robot.actuated[0].child)  # its base is seen still
+    found = watch(inspector, world.show(60))
+    assert (found.named.what, found.named.part) == ("lost", world.robot.links[world.robot.actuated[0].child].name)
+
+
 def test_only_so_much_can_be_accepted(world, inspector):
     n = len(world.deviations)
     for sizes, match in ((np.zeros(n - 1), "sizes of deviations, expected"), (np.full(n, 2.0), "a deviation of 2"),
                          (np.full(n, np.nan), "a deviation of nan")):
         with pytest.raises(RuntimeFault, match=match):
-            inspector.accept(sizes)
+            inspector.accept(ChangedBody(sizes, np.zeros(4)))
+    for absent in (-1, len(world.robot.links)):
+        with pytest.raises(RuntimeFault, match=f"a link of number {absent}, which the robot has not"):
+            inspector.accept(ChangedBody(np.zeros(n), np.zeros(4), lost=absent))
 
 
 def test_without_commands_an_encoder_that_lies_looks_like_a_bend(world, inspector):
@@ -415,7 +447,7 @@ def test_an_offset_that_is_accepted_is_no_fault_and_another_is(world, inspector)
     sizes[inspector.config.own_axis[2]] = -3 * DEGREE
     seen = world.show(60)
     assert watch(inspector, replace(seen, joint_pos=seen.joint_pos + off)).alarm == "encoder fault"
-    inspector.accept(sizes, off)
+    inspector.accept(ChangedBody(sizes, off))
     seen = world.show(300)
     assert watch(inspector, replace(seen, joint_pos=seen.joint_pos + off)).alarm == ""
     assert watch(inspector, world.show(60)).alarm == "encoder fault"  # it reads right again
@@ -423,4 +455,4 @@ def test_an_offset_that_is_accepted_is_no_fault_and_another_is(world, inspector)
     assert watch(inspector, world.show(300)).alarm == ""
     for wrong, match in ((off[:3], "3 offsets of encoders, expected 4"), (20 * off, "a deviation of 1.04")):
         with pytest.raises(RuntimeFault, match=match):
-            inspector.accept(sizes, wrong)
+            inspector.accept(ChangedBody(sizes, wrong))
