@@ -52,6 +52,9 @@ def command(config_path: Path | None, resume_run: bool, force: bool, json_path: 
 
     Without --model two: a body model of the robot's chain, and a decoder that is distilled from it. Without arguments:
     of the built-in arm, in about fourteen minutes on every core. The run folder has all that `edgekin compile` needs.
+
+    Without --protocol and --data, a body model also learns from pictures by cameras about the robot's own and of the
+    robot with links taken off: what it needs when a camera is knocked, or a link is lost.
     """
     from edgekin.output import check_output, write_json
     from edgekin.training.train import resume, train

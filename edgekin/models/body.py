@@ -121,6 +121,10 @@ class Body:
         values = self._floats(parameters, (self.sections.total,), "parameters")
         self._check(self._lib.ek_body_set(self._handle, self._pointer(values)), "refuses its parameters")
 
+    def lose(self, link: int) -> None:
+        """Draw the body without a link, and all beyond, from the next run on; 0: with all."""
+        self._check(self._lib.ek_body_lose(self._handle, link), f"has no link {link}")
+
     def run(self, q: ArrayLike) -> None:
         """Draw the pictures at joint angles q (J,) rad."""
         values = self._floats(q, (self.n_joints,), "joint angles")

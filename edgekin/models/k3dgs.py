@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,11 +20,15 @@ from torch import Tensor, nn
 
 from edgekin.errors import ConfigError
 from edgekin.models import body_depth, body_reference
-from edgekin.models.body import CAMERA, CORRECTION, Body, Loss, Optics
+from edgekin.models.body import CAMERA, CORRECTION, ELLIPSOID, Body, Loss, Optics
 from edgekin.models.body_graph import BodyGraph
 from edgekin.models.registry import Batch, PictureShape, Plan
 from edgekin.robot.chain import camera_centre
+from edgekin.robot.damage import below
 from edgekin.robot.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from edgekin.sim.about import PicturesAbout
 
 #: size -> ellipsoids for every rigid part of the robot.
 PER_PART = {"s": 8, "m": 12, "l": 24}
@@ -45,6 +50,8 @@ ADAPT_UNTIL, ADAPT_TIMES = 0.5, 20
 GIVE_UP = 0.05
 #: Share of the steps that look at depth, where the data have it: four times as long as the others.
 DEPTH_SHARE = 0.25
+#: Share of the steps that look from elsewhere, where there are pictures from there.
+ABOUT_SHARE = 0.5
 #: Share of pixels on in every training picture beyond which there is a background to learn: no arm's base is so large.
 STATIC_SHARE = 0.1
 
@@ -121,6 +128,12 @@ def drawn_with_depth(flat: Tensor, q: Tensor, body: Body) -> tuple[Tensor, Tenso
     return torch.from_numpy(logits).to(q.device), torch.from_numpy(depth).to(q.device)
 
 
+def dense_loss(logits: Tensor, packed: NDArray[np.uint8]) -> Tensor:
+    """Cross-entropy of (B, V, H, W) log-odds."""
+    bits = np.unpackbits(packed, axis=-1, count=logits.shape[-1]).astype(np.float32)
+    return nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(bits).to(logits.device))
+
+
 class Ellipsoids(nn.Module):
     """The self-model: (B, J) rad -> logits (B, V, H, W).
 
@@ -162,6 +175,8 @@ class Ellipsoids(nn.Module):
         self.register_buffer("travel", torch.zeros(n))  # how hard the pictures pulled since the last adaptation
         self.register_buffer("adapted", torch.zeros((), dtype=torch.int64))  # adaptations so far
         self._body: Body | None = None
+        self._about: PicturesAbout | None = None
+        self._elsewhere: dict[int, tuple[RobotSpec, Body]] = {}
 
     def _optional(self, name: str, value: Tensor, learned: bool) -> None:
         if learned:
@@ -181,6 +196,11 @@ class Ellipsoids(nn.Module):
         if self._body is None:
             self._body = Body(self.robot, self.links.cpu().numpy(), self.optics)
         return self._body
+
+    def _close(self) -> None:
+        """Ellipsoids have come, gone or changed their links."""
+        self._body = None
+        self._elsewhere.clear()
 
     def forward(self, q: Tensor) -> Tensor:
         """Predict log-odds; q (B, J) rad -> (B, V, H, W)."""
@@ -204,6 +224,13 @@ class Ellipsoids(nn.Module):
         scales = {"centre": CENTRE_RATE, "chain": CHAIN_RATE, "camera": CAMERA_RATE, "background": BACKGROUND_RATE}
         return [{"params": [p], "scale": scales.get(name, 1.0)} for name, p in self.named_parameters()]
 
+    def look_about(self, pictures: PicturesAbout) -> None:
+        """Learn half of all batches from pictures by cameras about the robot's own.
+
+        One camera's pictures alone teach pixels: moved by parts of one, edges no longer fit.
+        """
+        self._about = pictures
+
     def training_loss(self, batch: Batch, share: float) -> Tensor:
         """Return the mean loss per pixel of a batch.
 
@@ -212,8 +239,10 @@ class Ellipsoids(nn.Module):
             share: of the budget that is used up.
         """
         flat = self.flat()
+        if self._about is not None and batch.rng.random() < ABOUT_SHARE:
+            return self._loss_elsewhere(flat, batch)
         if batch.q.is_cuda:
-            value = self._dense_loss(batch.q, batch.packed)
+            value = dense_loss(self(batch.q), batch.packed)
         else:
             value = loss_of(flat, batch.q, batch.packed, self.body())
             self.travel += torch.from_numpy(self.body().travel())
@@ -221,9 +250,31 @@ class Ellipsoids(nn.Module):
             return value
         return value + body_depth.depth_loss(self.robot, self.links.long(), flat, batch, "chain" in self.learn)
 
-    def _dense_loss(self, q: Tensor, packed: NDArray[np.uint8]) -> Tensor:
-        bits = np.unpackbits(packed, axis=-1, count=self.shape.width).astype(np.float32)
-        return nn.functional.binary_cross_entropy_with_logits(self(q), torch.from_numpy(bits).to(q.device))
+    def _standing(self, place: int) -> tuple[RobotSpec, Body]:
+        """The robot before the cameras of a place, and the C library's side of it; opened on first use."""
+        assert self._about is not None
+        if place not in self._elsewhere:
+            spec = replace(self.robot, cameras=self._about.cameras[place])
+            body = Body(spec, self.links.cpu().numpy(), self.optics)
+            body.lose(self._about.lost[place])
+            self._elsewhere[place] = spec, body
+        return self._elsewhere[place]
+
+    def _loss_elsewhere(self, flat: Tensor, batch: Batch) -> Tensor:
+        """The loss of as many pictures from one place. Where they are missed, no ellipsoids are moved to: those that
+        the robot's own cameras need would go."""
+        assert self._about is not None
+        place, angles, packed = self._about.draw(len(batch.q), batch.rng)
+        q, (robot, body) = torch.from_numpy(angles).to(batch.q), self._standing(place)
+        if not q.is_cuda:
+            return loss_of(flat, q, packed, body)
+        lost = self._about.lost[place]
+        there = np.ones(len(self.robot.links), bool)
+        there[list(below(self.robot, lost)) if lost else []] = False
+        rows = torch.from_numpy(there).to(q.device)[self.links.long()]
+        ellipsoids = flat[: ELLIPSOID * len(rows)].reshape(len(rows), ELLIPSOID)[rows].flatten()
+        kept = torch.cat([ellipsoids, flat[ELLIPSOID * len(rows) :]])
+        return dense_loss(body_reference.logits(robot, self.links[rows].long(), self.optics, kept, q), packed)
 
     def adapt(self, share: float, optimiser: torch.optim.Optimizer) -> bool:
         """Move given-up ellipsoids to where the pictures pull hardest, when it is time; tell whether any moved."""
@@ -260,7 +311,7 @@ class Ellipsoids(nn.Module):
             for row in (to, of):
                 self.log_radius[row, longest] -= math.log(1.6)
         if len(dead):
-            self._body = None
+            self._close()
         return torch.cat([dead, source])
 
     def finish(self) -> None:
@@ -297,7 +348,7 @@ class Ellipsoids(nn.Module):
             self.register_parameter(name, nn.Parameter(getattr(self, name).detach()[rows].clone()))
         self.register_buffer("links", self.links[rows].clone())
         self.register_buffer("travel", self.travel[rows].clone())
-        self._body = None
+        self._close()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take over parameters, of fewer ellipsoids where training dropped some."""
@@ -305,7 +356,7 @@ class Ellipsoids(nn.Module):
         if isinstance(links, Tensor) and links.ndim == 1 and 0 < len(links) < len(self.links):
             self._keep(torch.arange(len(links)))
         result = super().load_state_dict(state_dict, strict, assign)
-        self._body = None
+        self._close()
         return result
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from edgekin.errors import ConfigError
 from edgekin.models import body_reference
 from edgekin.models.body import Body
-from edgekin.models.k3dgs import Ellipsoids, drawn, drawn_with_depth, loss_of
+from edgekin.models.k3dgs import Ellipsoids, dense_loss, drawn, drawn_with_depth, loss_of
 from edgekin.models.registry import Batch, Plan
 from edgekin.robot.spec import RobotSpec
 from edgekin.robot.views import CODE, camera_of
@@ -76,7 +76,7 @@ class SeenFromAnywhere(Ellipsoids):
     def training_loss(self, batch: Batch, share: float) -> Tensor:
         """Return the mean loss per pixel of a batch, each sample before its own camera."""
         if batch.q.is_cuda:
-            return self._dense_loss(batch.q, batch.packed)
+            return dense_loss(self(batch.q), batch.packed)
         flat = self.flat()
         total = flat.new_zeros(())
         for rows, _, body in self._groups(batch.q):

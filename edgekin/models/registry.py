@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekin.models.graph import Graph
     from edgekin.models.self_model import SelfModel
     from edgekin.robot.spec import RobotSpec
+    from edgekin.sim.about import PicturesAbout
 
 #: name -> the module that makes it. A module has SIZES and LEARNS (names), `build(Plan) -> nn.Module`, and where its
 #: choice of what to learn depends on the data, `default_learn(mean_image) -> names`; where it builds sizes that have no
@@ -100,6 +101,14 @@ class OwnTraining(Protocol):
 
     def finish(self) -> None:
         """Take leave of what only training needs."""
+
+
+@runtime_checkable
+class LooksAbout(Protocol):
+    """A network that also learns from pictures by cameras about the robot's own."""
+
+    def look_about(self, pictures: PicturesAbout) -> None:
+        """Learn from them, too, from now on."""
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ TOOL_WIDTH = 0.4
 _BUMP_STREAM = 1  # of the seed, so that nothing else draws from it
 
 
-def _below(spec: RobotSpec, link: int) -> set[int]:
+def below(spec: RobotSpec, link: int) -> set[int]:
     """The link and all that hang on it."""
     found = {link}
     for joint in spec.joints:  # tree order: parents come first
@@ -105,7 +105,7 @@ def _scale_meshes(root: ET.Element, link: str, change: Float) -> None:
 
 def _lose(spec: RobotSpec, event: Event, joint: Joint) -> RobotSpec:
     root, links = parse_xml(spec.urdf, "the URDF"), list(spec.links)
-    for index in _below(spec, joint.child):
+    for index in below(spec, joint.child):
         element = next(e for e in root.findall("link") if e.get("name") == links[index].name)
         for part in element.findall("visual") + element.findall("collision"):
             element.remove(part)
@@ -135,8 +135,8 @@ def _deform(spec: RobotSpec, joint: Joint, change: Float, rigid: bool) -> RobotS
 def _last_link(spec: RobotSpec) -> Joint:
     """The joint whose child is the outermost link that can be seen."""
     for last in reversed(spec.actuated):
-        below = _below(spec, last.child)
-        seen = [j for j in spec.joints if j.child in below and len(spec.links[j.child].triangles)]
+        beyond = below(spec, last.child)
+        seen = [j for j in spec.joints if j.child in beyond and len(spec.links[j.child].triangles)]
         if seen:
             return seen[-1]
     return spec.actuated[-1]

@@ -14,6 +14,8 @@ from edgekin.robot.spec import Camera, Float, RobotSpec
 CODE = 16
 #: Cameras stand up to this share of the arc above the robot's own.
 RISE = 0.4
+#: Degrees about each axis by which cameras about a robot's own are moved around it at most, and turned off it.
+MOVED_DEG, TURNED_DEG = 12.0, 2.0
 #: Steps of the sequence of Martin Roberts' R2 ("The unreasonable effectiveness of quasirandom sequences", 2018): powers
 #: of the inverse plastic number. Any number of its points is spread evenly, and the next fall between them.
 _R2 = np.array([0.7548776662466927, 0.5698402909980532])
@@ -58,6 +60,16 @@ def _about(axis: Float | tuple[float, float, float], angle: float) -> Float:
     return turn
 
 
+def _looked_at(robot: RobotSpec, camera: Camera) -> Float:
+    """The point of a camera's optical axis that is nearest to the middle of the robot."""
+    q = np.random.default_rng(0).uniform(robot.limits[:, 0], robot.limits[:, 1], (256, len(robot.limits)))
+    middle = link_poses(robot, q)[..., :3, 3].reshape(-1, 3).mean(axis=0)
+    eye = -camera.world_to_cam[:3, :3].T @ camera.world_to_cam[:3, 3]
+    axis = camera.world_to_cam[2, :3]
+    point: Float = eye + axis * float((middle - eye) @ axis)
+    return point
+
+
 def cameras_around(robot: RobotSpec, n: int, arc_deg: float, first: int = 0) -> tuple[Camera, ...]:
     """Return cameras that look at a robot from an arc around it, as far away as its own.
 
@@ -74,11 +86,34 @@ def cameras_around(robot: RobotSpec, n: int, arc_deg: float, first: int = 0) -> 
         raise ConfigError(f"{n} cameras on an arc of {arc_deg:g} degrees, expected 1 to {MAX_CAMERAS} on 0 to 360",
                           "Choose other numbers")
     camera = robot.cameras[0]
-    q = np.random.default_rng(0).uniform(robot.limits[:, 0], robot.limits[:, 1], (256, len(robot.limits)))
-    middle = link_poses(robot, q)[..., :3, 3].reshape(-1, 3).mean(axis=0)
-    eye = -camera.world_to_cam[:3, :3].T @ camera.world_to_cam[:3, 3]
-    axis = camera.world_to_cam[2, :3]
-    centre = eye + axis * float((middle - eye) @ axis)
-    arc = np.radians(arc_deg)
+    centre, arc = _looked_at(robot, camera), np.radians(arc_deg)
     places = (0.5 + np.arange(first + 1, first + n + 1)[:, None] * _R2) % 1.0
     return tuple(_orbit(camera, centre, (u - 0.5) * arc, v * RISE * arc) for u, v in places)
+
+
+def cameras_about(robot: RobotSpec, n: int, seed: int) -> tuple[tuple[Camera, ...], ...]:
+    """Return n places for the V cameras of a robot, each about where they stand: a camera that was knocked sees the
+    robot from there, and a robot whose first link was bent is seen as from there.
+
+    Args:
+        robot: its cameras are moved together around what the first of them looks at, and turned each by itself.
+        n: how many places.
+        seed: of the motions.
+    """
+    rng, centre = np.random.default_rng((seed, 3)), _looked_at(robot, robot.cameras[0])
+
+    def turned(most_deg: float) -> Float:
+        vector = np.radians(rng.uniform(-most_deg, most_deg, 3))
+        angle = float(np.linalg.norm(vector))
+        turn = np.eye(4)
+        turn[:3, :3] = _about(vector / max(angle, 1e-12), angle)
+        return turn
+
+    there, back = np.eye(4), np.eye(4)
+    there[:3, 3], back[:3, 3] = centre, -centre
+    places = []
+    for _ in range(n):
+        moved = there @ turned(MOVED_DEG) @ back
+        places.append(tuple(replace(camera, world_to_cam=turned(TURNED_DEG) @ camera.world_to_cam @ moved)
+                            for camera in robot.cameras))
+    return tuple(places)

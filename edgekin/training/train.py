@@ -13,9 +13,11 @@ from edgekin.errors import ConfigError, MissingExtra
 from edgekin.machine import describe, revision
 from edgekin.models import PictureShape, build_model, can_learn, default_learn
 from edgekin.models.reference import count
+from edgekin.models.registry import LooksAbout
 from edgekin.models.self_model import SelfModel, load_model, shape_of
 from edgekin.output import write_atomic, write_json
 from edgekin.robot import RobotSpec, robot_sha256
+from edgekin.sim.about import pictures_about
 from edgekin.sim.dataset import Dataset, take
 from edgekin.training.curves import curves_png
 from edgekin.training.floors import floors, mean_image
@@ -133,6 +135,7 @@ def _fit(run: Run, model: SelfModel, split: Split, config: TrainConfig, report: 
     teacher = None
     if config.teacher is not None:
         teacher, more["body"] = _teacher(run, split, config.seed)
+    more |= _look_about(run, model, split, decoder)
     return TrainResult(run, _fit_model(run.path, model, split, decoder, report, more, teacher))
 
 
@@ -141,7 +144,20 @@ def _fit_body(run: Run, split: Split, config: TrainConfig, report: Report | None
     folder.mkdir(exist_ok=True)
     model = build_model(config.model, config.size, PictureShape.of(run.robot), config.seed, run.robot,
                         _learned(config, split))
-    _fit_model(folder, model, split, config, report, {})
+    _fit_model(folder, model, split, config, report, _look_about(run, model, split, config))
+
+
+def _look_about(run: Run, model: SelfModel, split: Split, config: TrainConfig) -> dict[str, Any]:
+    """Give a model that learns from them as many pictures by cameras about the robot's own as it has frames.
+
+    Protocols are what they say, other data have no such pictures, and where a camera or a background is learned, or
+    joints are looked for, nobody knows what stands where.
+    """
+    if not isinstance(model.module, LooksAbout) or config.protocol or config.data or set(model.learn) - {"chain"} \
+            or config.chain_unknown:
+        return {}
+    model.module.look_about(pictures_about(run.robot, len(split.train), config.seed))
+    return {"n_about": len(split.train)}
 
 
 def _teacher(run: Run, split: Split, seed: int) -> tuple[Teacher | None, dict[str, Any]]:
