@@ -174,7 +174,7 @@ class Adapter:
         if self.result.state == TRYING:
             self._try(picture)
         elif alarm in REPAIRABLE + OTHERS:
-            self._begin(alarm, picture)
+            self._begin(alarm)
         elif self.result.change is not None and self.result.change.sizes.any():
             self._refine(picture)
         return self.result.state
@@ -198,8 +198,8 @@ class Adapter:
         own = self._inspector.config.own_axis
         return -np.where((own >= 0) & (self._fault == ENCODER), sizes[own], 0.0)
 
-    def _begin(self, alarm: str, picture: Picture) -> None:
-        found, self._fault = self._inspector.finding, alarm
+    def _begin(self, alarm: str) -> None:
+        found = self._inspector.finding
         self._go(replace(self.result, state=FITTING, named=found.named, alarm_frame=self._frames, done_frame=None))
         before = self.result.change
         if found.sign == LOST:
@@ -209,14 +209,15 @@ class Adapter:
             self._begin_trying(before)
         elif found.sign in FITTED and (alarm in REPAIRABLE or before):
             # A link does not grow, but one that was shorter may be whole again.
-            self._begin_fitting()
+            self._begin_fitting(alarm)
         else:
             self._keep(before)
 
     def _unchanged(self) -> Change:
         return Change((), np.zeros(len(self._inspector.config.deviations)), ())
 
-    def _begin_fitting(self) -> None:
+    def _begin_fitting(self, alarm: str) -> None:
+        self._fault = alarm
         self._remembered.clear()
         self._first = Pool(self._inspector.config)
 

@@ -141,6 +141,13 @@ def test_an_encoder_that_is_off_is_taken_over_and_its_offset_no_alarm_again(worl
     assert states.count(FITTING) <= FIT_FRAMES
     assert adapter.result.change.sizes[4] == pytest.approx(-3 * DEGREE, abs=0.5 * DEGREE)
     assert adapter.offsets == pytest.approx([0, -adapter.result.change.sizes[4], 0, 0])
+    held = adapter.offsets.copy()
+    world.lose(world.robot.actuated[3].child)
+    stretch = world.show(AFTER)
+    stretch.joint_pos[:, 1] += 3 * DEGREE
+    assert watch(adapter, stretch)[-1] == ADAPTED
+    assert adapter.result.change.lost == world.robot.actuated[3].child
+    np.testing.assert_array_equal(adapter.offsets, held)  # of the encoder, still
     adapter.reset()
     assert not adapter.offsets.any()
 
