@@ -268,13 +268,16 @@ class Ellipsoids(nn.Module):
         q, (robot, body) = torch.from_numpy(angles).to(batch.q), self._standing(place)
         if not q.is_cuda:
             return loss_of(flat, q, packed, body)
-        lost = self._about.lost[place]
-        there = np.ones(len(self.robot.links), bool)
-        there[list(below(self.robot, lost)) if lost else []] = False
+        return dense_loss(self._without(self._about.lost[place], flat, q, robot), packed)
+
+    def _without(self, lost: int, flat: Tensor, q: Tensor, robot: RobotSpec) -> Tensor:
+        """Log-odds of the robot without a link, and all beyond, drawn in torch; 0: with all."""
+        there = np.ones(len(robot.links), bool)
+        there[list(below(robot, lost)) if lost else []] = False
         rows = torch.from_numpy(there).to(q.device)[self.links.long()]
         ellipsoids = flat[: ELLIPSOID * len(rows)].reshape(len(rows), ELLIPSOID)[rows].flatten()
         kept = torch.cat([ellipsoids, flat[ELLIPSOID * len(rows) :]])
-        return dense_loss(body_reference.logits(robot, self.links[rows].long(), self.optics, kept, q), packed)
+        return body_reference.logits(robot, self.links[rows].long(), self.optics, kept, q)
 
     def adapt(self, share: float, optimiser: torch.optim.Optimizer) -> bool:
         """Move given-up ellipsoids to where the pictures pull hardest, when it is time; tell whether any moved."""

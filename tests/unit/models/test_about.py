@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgekin.models import PictureShape, build_model
 from edgekin.models.body import Body, Loss
 from edgekin.robot import parse_events
 from edgekin.robot.damage import apply_damage
@@ -71,6 +72,19 @@ def test_what_is_lost_is_not_drawn_and_not_learned(robot):
     assert (pulls[2:] == 0).all()
     body.lose(0)
     assert body.learn(q, packed, Loss())[0] == whole
+
+
+@pytest.mark.parametrize("joint", [0, 2])
+def test_torch_draws_what_is_left_as_the_library_does(robot, joint):
+    module = build_model("k3dgs", "s", PictureShape.of(robot), 0, robot).module
+    q, lost = np.random.default_rng(1).uniform(*robot.limits.T, (3, 4)).astype(np.float32), robot.actuated[joint].child
+    with torch.no_grad():
+        whole = module(torch.from_numpy(q)).numpy()
+        module.body().lose(lost)
+        drawn = module(torch.from_numpy(q)).numpy()
+        twin = module._without(lost, module.flat(), torch.from_numpy(q), robot).numpy()
+    assert np.abs(drawn - whole).max() > 1.0
+    np.testing.assert_allclose(twin, drawn, atol=0.02)
 
 
 def test_a_default_training_learns_shapes_that_a_knocked_camera_sees(tmp_path, monkeypatch):
