@@ -11,6 +11,7 @@ from torch import Tensor
 from edgekin.models import body_reference
 from edgekin.models.body import CORRECTION
 from edgekin.models.field_graph import frame_offsets, ray_table
+from edgekin.robot.damage import below
 from edgekin.robot.kinematics import link_poses
 from edgekin.robot.spec import Float, RobotSpec
 
@@ -32,22 +33,13 @@ def frame_links(robot: RobotSpec) -> tuple[int, ...]:
     for joint in robot.joints:
         if not joint.actuated:
             continue
-        moved = _below(robot, links[-1])
-        others = any(j.actuated and j is not joint and j.child not in _below(robot, joint.child) and j.child in moved
+        moved = below(robot, links[-1]) - {links[-1]}
+        others = any(j.actuated and j is not joint and j.child not in below(robot, joint.child) and j.child in moved
                      for j in robot.joints)
         if others or joint.kind not in ("revolute", "continuous") or len(links) == FRAME_JOINTS + 1:
             break
         links.append(joint.child)
     return tuple(links)
-
-
-def _below(robot: RobotSpec, link: int) -> set[int]:
-    """Return the links that hang on a link, without itself."""
-    found: set[int] = set()
-    for joint in robot.joints:  # in tree order
-        if joint.parent == link or joint.parent in found:
-            found.add(joint.child)
-    return found
 
 
 def workspace_radius(robot: RobotSpec, link: int, seed: int = 0) -> float:

@@ -9,7 +9,7 @@ What may be learned besides the ellipsoids: `chain` (a correction of every joint
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from edgekin.models.body_graph import BodyGraph
 from edgekin.models.registry import Batch, PictureShape, Plan
 from edgekin.robot.chain import camera_centre
 from edgekin.robot.damage import below
-from edgekin.robot.spec import RobotSpec
+from edgekin.robot.spec import Camera, RobotSpec
 
 if TYPE_CHECKING:
     from edgekin.sim.about import PicturesAbout
@@ -176,7 +176,7 @@ class Ellipsoids(nn.Module):
         self.register_buffer("adapted", torch.zeros((), dtype=torch.int64))  # adaptations so far
         self._body: Body | None = None
         self._about: PicturesAbout | None = None
-        self._elsewhere: dict[int, tuple[RobotSpec, Body]] = {}
+        self._elsewhere: dict[Hashable, tuple[RobotSpec, Body]] = {}
 
     def _optional(self, name: str, value: Tensor, learned: bool) -> None:
         if learned:
@@ -250,25 +250,24 @@ class Ellipsoids(nn.Module):
             return value
         return value + body_depth.depth_loss(self.robot, self.links.long(), flat, batch, "chain" in self.learn)
 
-    def _standing(self, place: int) -> tuple[RobotSpec, Body]:
-        """The robot before the cameras of a place, and the C library's side of it; opened on first use."""
-        assert self._about is not None
-        if place not in self._elsewhere:
-            spec = replace(self.robot, cameras=self._about.cameras[place])
-            body = Body(spec, self.links.cpu().numpy(), self.optics)
-            body.lose(self._about.lost[place])
-            self._elsewhere[place] = spec, body
-        return self._elsewhere[place]
+    def _before(self, cameras: Callable[[], tuple[Camera, ...]], key: Hashable) -> tuple[RobotSpec, Body]:
+        """The robot before other cameras, and the C library's side of it; opened on first use of a key."""
+        if key not in self._elsewhere:
+            spec = replace(self.robot, cameras=cameras())
+            self._elsewhere[key] = spec, Body(spec, self.links.cpu().numpy(), self.optics)
+        return self._elsewhere[key]
 
     def _loss_elsewhere(self, flat: Tensor, batch: Batch) -> Tensor:
         """The loss of as many pictures from one place. Where they are missed, no ellipsoids are moved to: those that
         the robot's own cameras need would go."""
-        assert self._about is not None
-        place, angles, packed = self._about.draw(len(batch.q), batch.rng)
-        q, (robot, body) = torch.from_numpy(angles).to(batch.q), self._standing(place)
-        if not q.is_cuda:
-            return loss_of(flat, q, packed, body)
-        return dense_loss(self._without(self._about.lost[place], flat, q, robot), packed)
+        about = self._about
+        assert about is not None
+        place, angles, packed = about.draw(len(batch.q), batch.rng)
+        q, (robot, body) = torch.from_numpy(angles).to(batch.q), self._before(lambda: about.cameras[place], place)
+        if q.is_cuda:
+            return dense_loss(self._without(about.lost[place], flat, q, robot), packed)
+        body.lose(about.lost[place])
+        return loss_of(flat, q, packed, body)
 
     def _without(self, lost: int, flat: Tensor, q: Tensor, robot: RobotSpec) -> Tensor:
         """Log-odds of the robot without a link, and all beyond, drawn in torch; 0: with all."""

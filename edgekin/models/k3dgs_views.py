@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,19 +27,11 @@ class SeenFromAnywhere(Ellipsoids):
                                   f"Leave {name} out of --learn")
         super().__init__(plan.robot, links, plan.learn, isotropic)
         self.shape = plan.shape
-        self._bodies: dict[bytes, tuple[RobotSpec, Body]] = {}
 
     def _from(self, code: Tensor) -> tuple[RobotSpec, Body]:
-        """The robot before the camera of a code, and the C library's side of it; opened on first use."""
-        if self._body is None:  # ellipsoids have come, gone or changed their links
-            self._bodies.clear()
-            self.body()
+        """The robot before the camera of a code, and the C library's side of it."""
         numbers = code.detach().cpu().double().numpy()
-        key = numbers.tobytes()
-        if key not in self._bodies:
-            spec = replace(self.robot, cameras=(camera_of(numbers, self.robot.cameras[0]),))
-            self._bodies[key] = spec, Body(spec, self.links.cpu().numpy(), self.optics)
-        return self._bodies[key]
+        return self._before(lambda: (camera_of(numbers, self.robot.cameras[0]),), numbers.tobytes())
 
     def _groups(self, x: Tensor) -> Iterator[tuple[Tensor, RobotSpec, Body]]:
         """The rows of a batch, camera by camera."""
