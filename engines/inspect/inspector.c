@@ -10,7 +10,7 @@
 #include "../splat/body.h"
 
 /* Times as high as of the model a body's misfit may be. */
-#define EK_WORST 100.0
+#define WORST 100.0
 /* Times the width of edges: where a fit begins that has to go far. */
 #define WIDER 5.0
 /* Share of the misfit that may be left unexplained in what counts as evidence while something unexplained is near. */
@@ -219,7 +219,7 @@ int ek_inspector_accept(ek_inspector *s, const ek_changed_body *body) {
     return EK_E_ARGUMENT;
   body = body ? body : &model;
   if (!none_far(body->sizes, s->n) || !none_far(body->offsets, s->config.n_joints) || body->lost < 0 ||
-      body->lost >= s->config.n_links || !(body->worse >= 1 && body->worse <= EK_WORST))
+      body->lost >= s->config.n_links || !(body->worse >= 1 && body->worse <= WORST))
     return EK_E_RANGE;
   memcpy(s->healthy, body->sizes, sizeof(double) * (size_t)s->n);
   memcpy(s->expected, body->offsets, sizeof(double) * (size_t)s->config.n_joints);
