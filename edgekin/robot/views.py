@@ -9,6 +9,7 @@ import numpy as np
 from edgekin.errors import ConfigError
 from edgekin.robot.kinematics import link_poses
 from edgekin.robot.spec import Camera, Float, RobotSpec
+from edgekin.robot.transforms import axis_angle, pose
 
 #: Numbers of `camera_code`.
 CODE = 16
@@ -45,19 +46,8 @@ def _orbit(camera: Camera, centre: Float, turn: float, rise: float) -> Camera:
     """The camera moved around a point: by `turn` rad about the world's z, then by `rise` rad above it."""
     world = camera.world_to_cam
     right = world[0, :3]
-    moved = np.eye(4)
-    moved[:3, :3] = _about((0.0, 0.0, 1.0), turn) @ _about(right, -rise)
-    there, back = np.eye(4), np.eye(4)
-    there[:3, 3], back[:3, 3] = centre, -centre
-    return replace(camera, world_to_cam=world @ np.linalg.inv(there @ moved @ back))
-
-
-def _about(axis: Float | tuple[float, float, float], angle: float) -> Float:
-    """Rotation matrix about a unit axis, by Rodrigues' formula."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    turn: Float = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return turn
+    moved = pose(rotation=axis_angle((0.0, 0.0, 1.0), turn) @ axis_angle(right, -rise))
+    return replace(camera, world_to_cam=world @ np.linalg.inv(pose(centre) @ moved @ pose(-centre)))
 
 
 def _looked_at(robot: RobotSpec, camera: Camera) -> Float:
@@ -105,15 +95,11 @@ def cameras_about(robot: RobotSpec, n: int, seed: int) -> tuple[tuple[Camera, ..
     def turned(most_deg: float) -> Float:
         vector = np.radians(rng.uniform(-most_deg, most_deg, 3))
         angle = float(np.linalg.norm(vector))
-        turn = np.eye(4)
-        turn[:3, :3] = _about(vector / max(angle, 1e-12), angle)
-        return turn
+        return pose(rotation=axis_angle(vector / max(angle, 1e-12), angle))
 
-    there, back = np.eye(4), np.eye(4)
-    there[:3, 3], back[:3, 3] = centre, -centre
     places = []
     for _ in range(n):
-        moved = there @ turned(MOVED_DEG) @ back
+        moved = pose(centre) @ turned(MOVED_DEG) @ pose(-centre)
         places.append(tuple(replace(camera, world_to_cam=turned(TURNED_DEG) @ camera.world_to_cam @ moved)
                             for camera in robot.cameras))
     return tuple(places)
