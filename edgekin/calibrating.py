@@ -152,13 +152,18 @@ def _test_error(bundle: Bundle) -> float:
     return pixels * float(10.0 ** (-parity["psnr_db"] / 10)) if "psnr_db" in parity else 0.0
 
 
+def _learned_lost(bundle: Bundle) -> bool:
+    """Whether the body model learned from robots without some link, too."""
+    return bool(bundle.manifest["body"].get("n_about"))
+
+
 def _simulated(bundle: Bundle, plan: InspectionPlan) -> Healthy:
     count = max(1, round(plan.fitted_minutes * 60 / FIT_S))
     seconds = plan.fitted_minutes * 60 / count
     fit = [Episode(bundle.robot, (), FIT_HZ, seconds, seed_of(plan.seed, "inspection fit", i)) for i in range(count)]
     watch = [Episode(bundle.robot, (), plan.camera_hz, BLOCK_S, seed_of(plan.seed, "inspection watch", i))
              for i in range(plan.blocks)]
-    return Healthy(fit, watch, BLOCK_S, _test_error(bundle))
+    return Healthy(fit, watch, BLOCK_S, _learned_lost(bundle), _test_error(bundle))
 
 
 def _recorded(bundle: Bundle, plan: InspectionPlan) -> Healthy:
@@ -173,7 +178,8 @@ def _recorded(bundle: Bundle, plan: InspectionPlan) -> Healthy:
     stretches = _stretches(data, round(BLOCK_S * plan.camera_hz))
     watch = stretches[1::2]
     check_hours(len(watch), BLOCK_S, plan.per_hour)
-    return Healthy([[one] for one in stretches[::2]], [[one] for one in watch], BLOCK_S, _test_error(bundle))
+    return Healthy([[one] for one in stretches[::2]], [[one] for one in watch], BLOCK_S,
+                   _learned_lost(bundle), _test_error(bundle))
 
 
 def _stretches(data: Dataset, size: int) -> list[Recorded]:

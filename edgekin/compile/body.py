@@ -27,17 +27,19 @@ class BodyPart:
     product: Product
     parity: Parity
     n_ellipsoids: int
+    n_about: int  # pictures that it learned from by cameras about the robot's own, some of a robot without a link
 
     def manifest(self) -> dict[str, Any]:
         """Return what the manifest says about it."""
         return {"file": BODY, "known_answers": BODY_ANSWERS, "precision": self.product.precision,
-                "bytes": self.product.weight_bytes, "ellipsoids": self.n_ellipsoids, "parity": asdict(self.parity)}
+                "bytes": self.product.weight_bytes, "ellipsoids": self.n_ellipsoids, "n_about": self.n_about,
+                "parity": asdict(self.parity)}
 
 
-def own_body(product: Product, graph: BodyGraph) -> dict[str, Any]:
+def own_body(run: Run, product: Product, graph: BodyGraph) -> dict[str, Any]:
     """Return what the manifest says where the bundle's own model is the body model."""
     return {"file": WEIGHTS, "known_answers": KNOWN_ANSWERS, "precision": product.precision,
-            "bytes": product.weight_bytes, "ellipsoids": len(graph.links)}
+            "bytes": product.weight_bytes, "ellipsoids": len(graph.links), "n_about": run.n_about}
 
 
 def body_beside(run: Run, max_psnr_loss_db: float) -> BodyPart | None:
@@ -63,4 +65,4 @@ def body_beside(run: Run, max_psnr_loss_db: float) -> BodyPart | None:
     if not parity.psnr_loss_db <= max_psnr_loss_db:
         raise GateMissed(f"the body model loses {parity.psnr_loss_db:.3f} dB of PSNR against torch, allowed "
                          f"{max_psnr_loss_db:g} dB; nothing was written", "Leave it out with --no-body-model")
-    return BodyPart(product, parity, len(graph.links))
+    return BodyPart(product, parity, len(graph.links), run.n_about)

@@ -381,7 +381,7 @@ class _Compiler:
         quantization = {"scheme": "symmetric int8, zero-point 0, weights per output channel",
                         "method": calibration.method, "poses": calibration.poses, "samples": calibration.samples,
                         "samples_sha256": calibration.samples_sha256} if calibration else None
-        body = own_body(product, self.graph) if isinstance(self.graph, BodyGraph) else None
+        body = own_body(run, product, self.graph) if isinstance(self.graph, BodyGraph) else None
         if self.target.name == "mcu":
             body = None  # no inspector and no fit runs there
         body = result.body.manifest() if result.body is not None else body

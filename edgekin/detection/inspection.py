@@ -25,7 +25,7 @@ from edgekin.errors import DataError, GateMissed
 from edgekin.robot.spec import RobotSpec
 from edgekin.runtime.engine import Engine
 from edgekin.runtime.inspector import Inspector
-from edgekin.runtime.inspector_config import LEVELS, InspectorConfig
+from edgekin.runtime.inspector_config import KNOWN, LEVELS, UNKNOWN, InspectorConfig
 
 REGIONS = 32
 #: Poses that regions are made of.
@@ -65,6 +65,7 @@ class Healthy:
     fit: Sequence[Stretch]  # what spreads are fitted to
     watch: Sequence[Stretch]  # others, block_s long, at the camera's rate, gone through twice: what sets thresholds
     block_s: float = BLOCK_S
+    learned_lost: bool = False  # whether the model learned robots without some link, too
     test_error: float = 0.0  # squared error of a picture of the model's own test, summed over pixels; 0: not known
 
     @property
@@ -248,7 +249,7 @@ def calibrate(engine: Engine, robot: RobotSpec, camera_hz: float, per_hour: floa
     check_motion(robot, looks.joint_pos)
     check_body(first, looks)
     check_misfit(looks, healthy.test_error, sum(np.sqrt(c.width * c.height) for c in robot.cameras))
-    config = fit(first, looks)
+    config = replace(fit(first, looks), uncovered=KNOWN if healthy.learned_lost else UNKNOWN)
     progress("fit")
     peaks = []
     for stretch in healthy.watch:

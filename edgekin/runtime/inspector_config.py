@@ -20,6 +20,8 @@ AGAIN = "Calibrate it again: edgekin calibrate-detector"
 TURN, STRETCH, CAMERA_TURN, CAMERA_SHIFT = range(4)
 CLASSES = ("", "body damage", "encoder fault", "camera moved", "occlusion/appearance", "sensor fault")
 BODY, CAMERA = CLASSES.index("body damage"), CLASSES.index("camera moved")
+#: Share of a large misfit that a lost link may leave, by whether the model knows what it uncovers.
+UNKNOWN, KNOWN = 0.25, 0.1
 LEVELS = 4  # of handicap: means over the last 1, 4, 16, 64 pictures
 #: Arrays of the settings: as C has them, and the letters of their axes (InspectorConfig; 4 for LEVELS).
 ARRAYS = {"own_axis": ("int32_t[]", "J"), "edge_px": ("double[]", "L"), "prior": ("double[]", "n"),
@@ -80,7 +82,8 @@ class InspectorConfig:
     floor: float = 0.1
     lag_prior: float = 6.0  # frames
     cell_rad: float = 0.15
-    found: float = 2.0  # standard deviations of the misfit, as are the next two
+    found: float = 2.0  # standard deviations of the misfit, as are explained and unexplained
+    uncovered: float = UNKNOWN  # share of the misfit
     explained: float = 3.5
     unexplained: float = 5.0
     rival: float = 3.0  # nats
@@ -160,8 +163,7 @@ def raw_config(c: InspectorConfig) -> tuple[Any, list[Any]]:
         else:
             held.append(ffi.from_buffer(of, values))
             setattr(raw, name, held[-1])
-    for name in ("noise_bias", "noise_frame", "floor", "lag_prior", "cell_rad", "found", "explained", "unexplained",
-                 "unexplained_sum", "threshold", "rival", "patience_frames", "stuck_rad", "frozen_frames",
-                 "stale_frames", "frozen_rad"):
-        setattr(raw, name, getattr(c, name))
+    for field in fields(c):
+        if field.type in NUMBERS and field.name != "camera_hz":
+            setattr(raw, field.name, getattr(c, field.name))
     return raw, held

@@ -67,6 +67,12 @@ class Run:
         path = self.path / BODY_FOLDER / WEIGHTS
         return load_model(path, self.robot) if path.is_file() else None
 
+    @property
+    def n_about(self) -> int:
+        """Pictures by cameras about the robot's own that the body model learned from; 0 where there is none."""
+        folder = self.path if self.body_model is self.self_model else self.path / BODY_FOLDER
+        return int(read_json(folder / METRICS).get("n_about", 0)) if (folder / METRICS).is_file() else 0
+
     def model(self) -> nn.Module:
         """The trained torch module, in evaluation mode: (B, J) float32 rad -> logits (B, V, H, W)."""
         return self.self_model.module

@@ -353,7 +353,8 @@ typedef struct {
   double handicap[4];                  /* nats taken off what the last 1, 4, 16, 64 pictures say */
   double cell_rad;                     /* poses closer than this in every joint are one */
   double threshold;                    /* of evidence, nats */
-  double found;                        /* a link is lost where the misfit without it is below */
+  double found;                        /* a link is lost where the misfit without it is below ... */
+  double uncovered;                    /* ... or, where it hid what was never learned, below such a share of it */
   double explained, unexplained;       /* standard deviations of the misfit: below is healthy; a CUSUM begins above */
   double unexplained_sum;              /* its threshold */
   double rival;                        /* a hypothesis is named when it leads all others by so much, nats ... */

@@ -7,34 +7,41 @@
 
 #include "../core/status.h"
 
-/* Frames after something unexplained in which it may be there still: things that pass before the robot hide links, too.
- */
-enum { WARY = 120 };
+/* Times the patience, after something unexplained, in which it may be there still: things that pass before the robot
+ * hide links, too. */
+enum { WARY = 2 };
 /* Frames of the means that tell what is only missing. */
 #define RECENT 8
 /* Vision and encoder mean the same offset where they differ by less than this share of it. */
 #define AGREES 0.5
 /* What is only missing in the picture may be dark or hidden, what there is only more of may be carried: a body that has
  * moved is missing here and shows there. One-sided: pixels that are on have less than this share of the misfit beyond
- * that of healthy pictures, of which they have half, or all but this share. */
+ * that of healthy pictures, of which they have half, or all but this share; of a picture that has so many standard
+ * deviations of it, or of a mean of pictures that has so many. */
 #define ELSEWHERE 0.15
+#define ONE_TELLS 5.0
+#define MEAN_TELLS 0.75
 /* A link that turns or shrinks by so much (rad or share) can show nowhere, and so explains what is dark or hidden, too:
  * it is believed where this share of the misfit is on. */
 #define TOO_FAR 0.4
 #define SHOWS 0.3
-/* Times the patience, after which what leads is believed. */
+/* Share of the patience after which what is only missing is believed, what there is only more of after all of it; times
+ * it, after which what leads is. */
+#define PROOF 0.5
 #define PATIENT 5
 /* Share of its evidence by which a hypothesis must lead, too: what steps of a fit leave is not exact, the less so the
- * larger the change. Over one of another class more. */
+ * larger the change. Over one of another class more, over pictures that are late, which are so by other times, most. */
 #define LEAD 0.005
 #define LEAD_APART 0.15
+#define LEAD_LAG 0.3
 /* A hypothesis by itself may explain a picture so many standard deviations of the misfit less well than all deviations
  * together must. */
 #define ALONE 1.5
-/* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations; pictures
- * that lag follow the commands only nearly. */
+/* A hypothesis makes a picture worse than another where its misfit is higher by so many standard deviations. */
 #define WORSE 2.5
-#define WORSE_LAG 7.0
+/* One explains it as well where it leaves no more of it than so many; a picture is far from healthy beyond so many. */
+#define AS_WELL 1.0
+#define FAR 5.0
 
 void ek_raise(ek_inspector *s, int kind, int sign) {
   if (s->finding.alarm)
@@ -78,6 +85,8 @@ static double evidence_of_any(const ek_inspector *s) {
 /* The class of an alarm stands: what leads after it, and what is held against that, is of that class. */
 static int may_lead(const ek_inspector *s, int h) {
   const ek_finding *f = &s->finding;
+  if (f->alarm && f->sign == EK_SIGN_LAG)
+    return h == EK_LAG(&s->config);
   if (f->sign != EK_SIGN_DEVIATION || (f->alarm != EK_CLASS_BODY && f->alarm != EK_CLASS_CAMERA))
     return 1;
   return h != EK_LAG(&s->config) && s->config.hypotheses[h].kind == f->alarm;
@@ -122,7 +131,8 @@ static int apart(const ek_inspector *s) {
 static int leads(const ek_inspector *s) {
   const ek_finding *f = &s->finding;
   double own = evidence_of(s, f->hypothesis);
-  return own - f->against >= fmax(s->config.rival, (apart(s) ? LEAD_APART : LEAD) * own);
+  double share = f->rival == EK_LAG(&s->config) ? LEAD_LAG : apart(s) ? LEAD_APART : LEAD;
+  return own - f->against >= fmax(s->config.rival, share * own);
 }
 
 /* Fits one hypothesis by itself, and remembers what share of what deviations explain it explains. Sums over poses are
@@ -133,8 +143,7 @@ static double alone(ek_inspector *s, const float *q, const uint8_t *masks, int h
   *status = ek_fit_alone(s, q, masks, h, &misfit);
   if (*status)
     return misfit;
-  double slack = h == EK_LAG(&s->config) ? 2 * WORSE_LAG : WORSE;
-  double left = fmax(0, misfit - s->fitted - slack * s->spread) / fmax(s->misfit - s->fitted, s->spread);
+  double left = fmax(0, misfit - s->fitted - WORSE * s->spread) / fmax(s->misfit - s->fitted, s->spread);
   s->alone[h] += s->alone[h] < RECENT;
   s->made[h] += (fmax(0, 1 - left) - s->made[h]) / s->alone[h];
   return misfit;
@@ -168,7 +177,19 @@ static int confirmed(ek_inspector *s, const float *q, const uint8_t *masks, int 
   if (!apart(s) || leads(s))
     return 1;
   double worse = alone(s, q, masks, f->rival, status);
-  return !*status && worse - misfit > (f->rival == EK_LAG(&s->config) ? WORSE_LAG : WORSE) * s->spread;
+  return !*status && worse - misfit > WORSE * s->spread;
+}
+
+/* Whether pictures are late: the healthy body of a while ago makes one that the body of now is far from making, as well
+ * as all deviations together. Sums over pictures take joints to go on as they do: where they turn, bodies lead that are
+ * none. For a while after it only a picture that no body of a while ago makes is believed. */
+static int late(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
+  double misfit;
+  *status = ek_fit_late(s, q, masks, &misfit);
+  double left = (misfit - s->fitted) / s->spread, far = (s->misfit - s->fitted) / s->spread;
+  if (far > FAR && left < AS_WELL)
+    s->late = s->config.patience_frames;
+  return s->late && (far <= FAR || left < WORSE);
 }
 
 /* After an alarm for a deviation one of the two that lead is fitted by itself in every picture. */
@@ -179,11 +200,22 @@ static void name_better(ek_inspector *s, const float *q, const uint8_t *masks, i
     alone(s, q, masks, h, status);
 }
 
+static double size_of(const ek_finding *f) {
+  return hypot(hypot(f->size[0], f->size[1]), f->size[2]);
+}
+
 /* Whether the leading hypothesis is so large a change that it hides what it moves. */
 static int hides(const ek_inspector *s) {
-  const double *size = s->finding.size;
-  int large = s->finding.hypothesis != EK_LAG(&s->config) && hypot(hypot(size[0], size[1]), size[2]) > TOO_FAR;
+  int large = s->finding.hypothesis != EK_LAG(&s->config) && size_of(&s->finding) > TOO_FAR;
   return large && s->shown < SHOWS * s->beyond;
+}
+
+/* Whether what is only missing, or only more, is as the leading hypothesis has it. */
+static int believed(const ek_inspector *s) {
+  int carried = class_of(s, s->finding.hypothesis) == EK_CLASS_APPEARANCE, patience = s->config.patience_frames;
+  if (carried || s->shown < s->beyond / 2)
+    return (carried || !s->dirty) && s->one_sided >= PROOF * patience;
+  return s->waited >= patience;
 }
 
 /* The class is what an alarm says at once; which part it is may stay undecided, and is told by more poses. */
@@ -206,15 +238,25 @@ static int judge_deviation(ek_inspector *s, const float *q, const uint8_t *masks
       f->joint = joint, ek_raise(s, EK_CLASS_ENCODER, EK_SIGN_OFFSET);
     return status;
   }
-  if (s->one_sided && (s->dirty || s->one_sided < EK_PROOF))
+  if (s->one_sided && !believed(s))
     return status;
-  int sure = confirmed(s, q, masks, &status);
-  if (!status && !hides(s) && (sure || s->waited >= PATIENT * patience))
-    ek_raise(s, class_of(s, f->hypothesis), f->hypothesis == EK_LAG(&s->config) ? EK_SIGN_LAG : EK_SIGN_DEVIATION);
+  int waited = s->waited >= PATIENT * patience, sure = confirmed(s, q, masks, &status) || waited;
+  if (status || !sure)
+    return status;
+  if (hides(s)) {
+    if (waited)
+      ek_raise(s, EK_CLASS_APPEARANCE, EK_SIGN_UNEXPLAINED);
+    return status;
+  }
+  int lags = f->hypothesis == EK_LAG(&s->config), was_late = !lags && late(s, q, masks, &status);
+  if (lags || (was_late && waited))
+    ek_raise(s, EK_CLASS_SENSOR, EK_SIGN_LAG);
+  else if (!was_late)
+    ek_raise(s, class_of(s, f->hypothesis), EK_SIGN_DEVIATION);
   return status;
 }
 
-static int apart_from(double beyond, double shown) {
+static int on_one_side(double beyond, double shown) {
   return shown < ELSEWHERE * beyond || shown > (1 - ELSEWHERE) * beyond;
 }
 
@@ -222,30 +264,29 @@ static void judge_sides(ek_inspector *s) {
   double beyond = s->misfit - s->usual, shown = ek_shown(s, s->missed);
   s->beyond += (beyond - s->beyond) / RECENT;
   s->shown += (shown - s->shown) / RECENT;
-  int one_sided = apart_from(beyond, shown) || apart_from(s->beyond, s->shown);
-  s->one_sided = one_sided ? s->one_sided + 1 : 0;
+  int one = beyond > ONE_TELLS * s->spread && on_one_side(beyond, shown);
+  int mean = s->beyond > MEAN_TELLS * s->spread && on_one_side(s->beyond, s->shown);
+  s->one_sided = one || mean ? s->one_sided + 1 : 0;
 }
 
 int ek_decide(ek_inspector *s, const float *q, const uint8_t *masks) {
   const ek_inspector_config *c = &s->config;
-  int status = EK_OK, link = -1;
-  double modelled = ek_misfit_z(s, s->misfit);
+  int status = EK_OK;
   find_leader(s);
   judge_sides(s);
-  if (modelled > c->explained)
-    link = ek_find_lost(s, q, masks, &status);
-  ek_judge_lost(s, link);
+  s->late -= s->late > 0;
+  int lost = ek_judge_lost(s, q, masks, &status);
   int explained = s->z <= c->explained;
   s->mean_z += (s->z - s->mean_z) / RECENT;
-  if (!explained && link < 0 && s->mean_z > c->explained)
-    s->dirty = WARY;
+  if (!explained && !s->lost_still && s->mean_z > c->explained)
+    s->dirty = WARY * c->patience_frames;
   else
     s->dirty -= s->dirty > 0;
-  double z = link >= 0 ? fmin(s->z, s->lost_z) : s->z;
+  double z = lost ? fmin(s->z, s->lost_z) : s->z;
   s->unexplained = fmax(0, s->unexplained + fmin(z, 2 * c->unexplained) - c->unexplained);
-  if (link < 0 && s->unexplained > c->unexplained_sum)
+  if (!lost && s->unexplained > c->unexplained_sum)
     ek_raise(s, EK_CLASS_APPEARANCE, EK_SIGN_UNEXPLAINED);
-  if (explained && link < 0 && !status)
+  if (explained && !lost && !status)
     status = judge_deviation(s, q, masks);
   s->finding.misfit = s->misfit, s->finding.fitted = s->fitted, s->finding.misfit_z = s->z;
   return status;

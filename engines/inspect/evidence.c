@@ -20,8 +20,6 @@ enum { SEVERAL = 3 };
 /* Standard deviations of the misfit by which deviations improve a picture more, or less, than those before it where a
  * change came, or went. */
 #define AT_ONCE 30.0
-/* Times its standard deviation that pictures lag at most. */
-#define LATEST 3.0
 
 static int count(const ek_inspector *s) {
   return s->config.n_hypotheses + 1;
@@ -98,7 +96,7 @@ static int solve_block(const ek_inspector *s, int h, const ek_block *block, doub
   for (int i = 0; i < n; i++)
     *narrower *= l[i * n + i] * prior[i];
   if (lag)
-    x[0] = fmin(fmax(x[0], 0), LATEST * c->lag_prior); /* early they are not */
+    x[0] = fmin(fmax(x[0], 0), EK_LATEST * c->lag_prior); /* early they are not */
   return n;
 }
 

@@ -25,7 +25,7 @@ static double within(double size, double most) {
   return fmin(fmax(size, -most), most);
 }
 
-static int misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes, double *misfit) {
+int ek_misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes, double *misfit) {
   double nll;
   int status = ek_body_deviate(s->body, sizes);
   if (!status)
@@ -62,7 +62,7 @@ static int step_from(ek_inspector *s, const ek_hypothesis *free, double freer) {
 static int advance(ek_inspector *s, const float *q, const uint8_t *masks, int *status) {
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     double misfit;
-    *status = misfit_of(s, q, masks, s->trial, &misfit);
+    *status = ek_misfit_of(s, q, masks, s->trial, &misfit);
     if (*status)
       return 0;
     if (misfit < s->fitted) {
@@ -99,7 +99,7 @@ static int descend(ek_inspector *s, const float *q, const uint8_t *masks, const 
 
 static int begin_healthy(ek_inspector *s, const float *q, const uint8_t *masks) {
   memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
-  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+  return ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
 
 /* A camera that was knocked may show the robot where none of its pixels was, and no pixel tells the way: the fit begins
@@ -112,7 +112,7 @@ static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_h
   for (int i = 0; i < camera->n; i++) {
     double *size = &s->sizes[camera->index[i]], kept = *size;
     *size += AIM_RAD;
-    status = misfit_of(s, q, masks, s->sizes, &misfit);
+    status = ek_misfit_of(s, q, masks, s->sizes, &misfit);
     *size = kept;
     if (status || !ek_body_shift(s->body, view, masks, by[i]))
       return status ? status : begin_healthy(s, q, masks);
@@ -126,7 +126,7 @@ static int aim(ek_inspector *s, const float *q, const uint8_t *masks, const ek_h
     for (int i = 0; i < camera->n; i++)
       s->sizes[camera->index[i]] = within(s->sizes[camera->index[i]] + by[i][0] * x + by[i][1] * y, EK_FARTHEST);
   }
-  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+  return ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
 
 /* One after the other, but second of all a camera: one that was knocked moves everything, and should not wait for every
@@ -152,7 +152,7 @@ static int begin_far(ek_inspector *s, const float *q, const uint8_t *masks, cons
     if (s->config.deviations[free->index[i / 2]].kind != EK_DEVIATION_TURN)
       continue;
     *one = kept + (i % 2 ? -FAR_RAD : FAR_RAD);
-    status = misfit_of(s, q, masks, s->sizes, &misfit);
+    status = ek_misfit_of(s, q, masks, s->sizes, &misfit);
     if (!status && misfit < least)
       least = misfit, best = free->index[i / 2], size = *one;
     *one = kept;
@@ -161,7 +161,7 @@ static int begin_far(ek_inspector *s, const float *q, const uint8_t *masks, cons
     return status;
   if (best >= 0)
     s->sizes[best] = size;
-  return misfit_of(s, q, masks, s->sizes, &s->fitted);
+  return ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
 }
 
 /* All deviations at once can end where a single one, further away, would explain the picture: another of them is tried
@@ -185,19 +185,19 @@ static int probe(ek_inspector *s, const float *q, const uint8_t *masks) {
   if (status || s->fitted < before)
     return status;
   memcpy(s->sizes, kept, sizeof(double) * (size_t)s->n);
-  status = misfit_of(s, q, masks, s->sizes, &s->fitted);
+  status = ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
   return status ? status : descend(s, q, masks, NULL);
 }
 
 int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
-  int status = misfit_of(s, q, masks, s->healthy, &s->misfit);
+  int status = ek_misfit_of(s, q, masks, s->healthy, &s->misfit);
   s->fitted = s->misfit;
   if (!status)
     s->missed = ek_body_missed(s->body, masks);
   if (!status && ek_misfit_z(s, s->misfit) <= s->config.explained)
     s->freer = 1; /* from a picture that is as it should be until one that needs more than usual */
   if (!status && memcmp(s->sizes, s->healthy, sizeof(double) * (size_t)s->n)) {
-    status = misfit_of(s, q, masks, s->sizes, &s->fitted);
+    status = ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
     if (!status && s->fitted >= s->misfit) /* what the last pictures had does not explain this one */
       status = begin_healthy(s, q, masks);
   }
@@ -210,27 +210,22 @@ int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks) {
 
 /* What the leading sums say of one hypothesis, on top of the healthy body. */
 static void set_alone(ek_inspector *s, int hypothesis) {
-  const ek_inspector_config *c = &s->config;
+  const ek_hypothesis *free = &s->config.hypotheses[hypothesis];
   double size[3], spread[3];
   memcpy(s->sizes, s->healthy, sizeof(double) * (size_t)s->n);
   ek_estimate(s, hypothesis, size, spread);
-  if (hypothesis == EK_LAG(c)) {
-    for (int j = 0; j < c->n_joints; j++)
-      if (c->own_axis[j] >= 0)
-        s->sizes[c->own_axis[j]] = within(s->sizes[c->own_axis[j]] - size[0] * s->velocity[j], EK_FARTHEST);
-    return;
-  }
-  const ek_hypothesis *free = &c->hypotheses[hypothesis];
   for (int i = 0; i < free->n; i++)
     s->sizes[free->index[i]] = within(s->sizes[free->index[i]] + size[i], EK_FARTHEST);
 }
 
 int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit) {
+  if (hypothesis == EK_LAG(&s->config))
+    return ek_fit_late(s, q, masks, misfit);
   double kept[EK_MAX_DEVIATIONS], fitted = s->fitted;
   memcpy(kept, s->sizes, sizeof(double) * (size_t)s->n);
   set_alone(s, hypothesis);
-  int status = misfit_of(s, q, masks, s->sizes, &s->fitted);
-  if (!status && hypothesis != EK_LAG(&s->config))
+  int status = ek_misfit_of(s, q, masks, s->sizes, &s->fitted);
+  if (!status)
     status = descend(s, q, masks, &s->config.hypotheses[hypothesis]);
   *misfit = s->fitted, s->fitted = fitted;
   memcpy(s->sizes, kept, sizeof(double) * (size_t)s->n);
@@ -240,7 +235,7 @@ int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypo
 int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit, double *missed) {
   int status = ek_body_hide(s->body, link);
   if (!status)
-    status = misfit_of(s, q, masks, s->healthy, misfit);
+    status = ek_misfit_of(s, q, masks, s->healthy, misfit);
   if (!status)
     *missed = ek_body_missed(s->body, masks);
   ek_body_hide(s->body, -1);

@@ -47,7 +47,7 @@ static int config_valid(const ek_body *b, const ek_inspector_config *c) {
   ok = ok && positive(c->prior, n) && positive(c->bias, n) && positive(c->frame, n) && all_finite(c->mean, n) &&
        all_finite(c->handicap, EK_LEVELS);
   ok = ok && positive(c->tracking_rad, c->n_joints) && c->patience_frames >= 1 && c->frozen_frames >= 1 &&
-       c->stale_frames >= 1 && c->floor < 1e3;
+       c->stale_frames >= 1 && c->floor < 1e3 && c->uncovered >= 0 && c->uncovered < 1;
   for (int h = 0; h < c->n_hypotheses && ok; h++) {
     const ek_hypothesis *about = &c->hypotheses[h];
     ok = about->n >= 1 && about->n <= 3 && (about->kind == EK_CLASS_BODY || about->kind == EK_CLASS_CAMERA);
@@ -107,6 +107,7 @@ static void lay_out(ek_inspector *s, const ek_inspector_config *from, arena *a) 
   s->evidence = take(a, d * EK_LEVELS * (h + 1)), s->best = take(a, sizeof(ek_block) * (h + 1));
   s->leading = take(a, d * (h + 1));
   s->made = take(a, d * (h + 1)), s->alone = take(a, sizeof *s->alone * (h + 1));
+  s->past = take(a, f * joints * (size_t)ek_past_frames(from));
   s->drift_a = take(a, d * joints * joints), s->drift_b = take(a, d * joints);
 }
 
@@ -159,8 +160,8 @@ void ek_inspector_reset(ek_inspector *s) {
   ek_evidence_reset(s);
   ek_senses_reset(s);
   s->freer = 1;
-  s->unexplained = s->z = s->mean_z = s->beyond = s->shown = 0;
-  s->probed = s->asked = s->one_sided = s->waited = s->lost_run = s->dirty = 0, s->lost_link = -1;
+  s->unexplained = s->z = s->mean_z = s->beyond = s->shown = s->lost_sum = 0;
+  s->probed = s->asked = s->one_sided = s->waited = s->lost_still = s->dirty = s->late = 0, s->lost_link = -1;
   memset(&s->finding, 0, sizeof s->finding);
   s->finding.hypothesis = s->finding.rival = s->finding.link = s->finding.joint = -1;
 }

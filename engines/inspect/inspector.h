@@ -1,6 +1,7 @@
 /* inspector.h - how an inspector looks inside. One picture goes through: fit (fit.c: Gauss-Newton on the deviations) ->
  * evidence (evidence.c: means over pictures of a pose, sums over poses, Bayes factors) -> senses
- * (senses.c: what joints and commands say by themselves) -> verdict (decide.c; lost.c: links that are not there). */
+ * (senses.c: what joints and commands say by themselves) -> verdict (decide.c; lost.c: links that are not there; lag.c:
+ * pictures of the past). */
 #ifndef EK_INSPECT_INSPECTOR_H
 #define EK_INSPECT_INSPECTOR_H
 
@@ -18,11 +19,10 @@
 #define EK_FARTHEST 0.8
 /* Estimates, and fits that have to go far, are pulled to the healthy body as by a prior so many times as wide. */
 #define EK_FREER 2.0
-/* Frames in a row in which a link must be missing, or something only missing or only more, to be believed where one
- * picture does not do. */
-enum { EK_PROOF = 30 };
 /* Picks a hypothesis beside those of the list: pictures that lag. */
 #define EK_LAG(config) ((config)->n_hypotheses)
+/* Times its standard deviation that pictures lag at most. */
+#define EK_LATEST 3.0
 
 /* What is known about the deviations of one hypothesis: information (lower triangle) and score. */
 typedef struct {
@@ -62,12 +62,16 @@ struct ek_inspector {
   int *alone;                /* (hypotheses + 1) pictures of that mean */
   double *drift_a, *drift_b; /* (n_joints^2), (n_joints): joint by joint, over poses */
   double freer;              /* 1, or EK_FREER since a picture that was not explained otherwise */
-  double misfit, fitted, z, mean_z, lost_z, lost_missed, unexplained;
-  double beyond, shown;                   /* means of the misfit above a healthy one's, and of what of that is on */
-  double missed;                          /* of the misfit as modelled, what pixels have that are on */
-  int probed, asked;                      /* the hypothesis that is tried next by itself; how many were by now */
-  int one_sided;                          /* frames in a row in which something was only missing, or only more */
-  int waited, lost_run, lost_link, dirty; /* dirty: frames since which something unexplained was seen, counted down */
+  double misfit, fitted, z, mean_z, unexplained;
+  double lost_z, lost_sum; /* what the best lost link leaves, standard deviations; by how much less than may be */
+  double beyond, shown;    /* means of the misfit above a healthy one's, and of what of that is on */
+  double missed;           /* of the misfit as modelled, what pixels have that are on */
+  int probed, asked;       /* the hypothesis that is tried next by itself; how many were by now */
+  int one_sided;           /* frames in a row in which something was only missing, or only more */
+  int waited, lost_link, lost_still;
+  int dirty, late; /* frames since which something unexplained was seen, or a picture that was late: counted down */
+  float *past;     /* (ek_past_frames, n_joints) commands, or joints where there are none: a ring, `now` the last */
+  int now, n_past;
   uint64_t mask_hash;
   int seen, same_masks, same_joints, tracked; /* frames in a row */
   float still[EK_MAX_JOINTS];                 /* joints when the picture was first seen */
@@ -88,6 +92,8 @@ struct ek_inspector {
 int ek_fit(ek_inspector *s, const float *q, const uint8_t *masks);
 /* Squared error where one hypothesis alone is fitted, from its estimate. a and b are lost. */
 int ek_fit_alone(ek_inspector *s, const float *q, const uint8_t *masks, int hypothesis, double *misfit);
+/* Squared error of a body of such sizes. */
+int ek_misfit_of(ek_inspector *s, const float *q, const uint8_t *masks, const double *sizes, double *misfit);
 /* Squared error where a link and all beyond are missing, and what pixels have of it that are on. */
 int ek_misfit_without(ek_inspector *s, const float *q, const uint8_t *masks, int link, double *misfit, double *missed);
 /* The region of poses that one is in. */
@@ -113,10 +119,16 @@ int ek_senses_picture(ek_inspector *s, const float *q, const uint8_t *masks);
 void ek_senses_joints(ek_inspector *s, const float *q, const float *commanded);
 
 /* lost.c */
-/* The link without which the picture is as it should be; -1: none, or deviations do as well. */
-int ek_find_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status);
-/* Raises the alarm where that is clear, or has been so long enough. */
-void ek_judge_lost(ek_inspector *s, int link);
+/* Whether the picture is as it should be without some link, and not for other deviations; raises the alarm where that
+ * is clear, or has been so long enough. */
+int ek_judge_lost(ek_inspector *s, const float *q, const uint8_t *masks, int *status);
+
+/* lag.c */
+/* Frames of the past that are remembered. */
+int ek_past_frames(const ek_inspector_config *c);
+void ek_past_add(ek_inspector *s, const float *joints);
+/* Squared error of the healthy body at the time of the past that fits best. */
+int ek_fit_late(ek_inspector *s, const float *q, const uint8_t *masks, double *misfit);
 
 /* decide.c */
 void ek_raise(ek_inspector *s, int kind, int sign);

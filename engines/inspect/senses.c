@@ -16,7 +16,7 @@ enum { STAYS = 3 };
 #define LEAP 4.0
 
 void ek_senses_reset(ek_inspector *s) {
-  s->off_command = s->seen = s->same_masks = s->same_joints = s->tracked = 0;
+  s->off_command = s->seen = s->same_masks = s->same_joints = s->tracked = s->n_past = 0;
   memset(s->velocity, 0, sizeof s->velocity);
   memset(s->offset, 0, sizeof s->offset);
   memset(s->off, 0, sizeof s->off);
@@ -115,6 +115,7 @@ void ek_senses_joints(ek_inspector *s, const float *q, const float *commanded) {
   const ek_inspector_config *c = &s->config;
   if (s->seen)
     find_velocity(s, q, commanded);
+  ek_past_add(s, commanded ? commanded : q);
   if (commanded) {
     int repeats = repeat(s, q, commanded);
     s->tracked += s->tracked < EK_TRACKED;

@@ -86,7 +86,7 @@ def test_a_target_that_cannot_draw_says_so(run, tmp_path):
 
 
 
-def test_a_bundle_of_a_pair_carries_both(run, tmp_path):
+def test_a_bundle_of_a_pair_carries_both(bundles, run, tmp_path):
     from edgekin.training.settings import TrainConfig, runs_under
     from edgekin.training.train import train
 
@@ -98,6 +98,7 @@ def test_a_bundle_of_a_pair_carries_both(run, tmp_path):
     entry = loaded.manifest["body"]
     assert entry["bytes"] == (both.bundle / BODY).stat().st_size < 10_000
     assert entry["parity"]["psnr_loss_db"] == pytest.approx(0.0, abs=0.01)
+    assert entry["n_about"] == run.n_about == load_bundle(bundles["fp32"].bundle).manifest["body"]["n_about"]
     with loaded.open_engine() as engine:
         assert engine.info.n_layers > 1
     with loaded.open_body() as body:

@@ -26,7 +26,7 @@ from edgekin.errors import DataError, GateMissed
 from edgekin.opening import open_body
 from edgekin.robot import parse_events
 from edgekin.runtime.inspector import Inspector
-from edgekin.runtime.inspector_config import InspectorConfig
+from edgekin.runtime.inspector_config import KNOWN, UNKNOWN, InspectorConfig
 from edgekin.sim.episode import Episode, Frames, seed_of
 
 HZ, FIT_S, BLOCK_S, STRETCHES, BLOCKS = 20.0, 20.0, 4.0, 8, 20
@@ -71,7 +71,8 @@ def seen(engine, robot):
 @pytest.fixture(scope="module")
 def calibrated(engine, robot, bundle):
     steps = []
-    found = calibrate(engine, robot, HZ, RATE, replace(healthy(robot), test_error=_test_error(bundle)), steps.append)
+    motion = replace(healthy(robot), test_error=_test_error(bundle), learned_lost=True)
+    found = calibrate(engine, robot, HZ, RATE, motion, steps.append)
     assert steps == ["look"] * STRETCHES + ["fit"] + ["watch"] * BLOCKS
     return found
 
@@ -109,6 +110,10 @@ def test_the_record_says_what_the_thresholds_rest_on(calibrated):
 
 def test_less_is_allowed_only_with_higher_thresholds(engine, robot, calibrated):
     assert calibrate(engine, robot, HZ, RATE / 10, healthy(robot))[0].threshold > calibrated[0].threshold
+
+
+def test_a_model_that_learned_lost_links_leaves_less_of_them(engine, robot, calibrated, seen):
+    assert (calibrated[0].uncovered, fit(first_config(robot, HZ), seen).uncovered) == (KNOWN, UNKNOWN)
 
 
 def test_frames_without_commands_leave_tracking_open(engine, robot):

@@ -327,6 +327,16 @@ def test_pictures_that_lag_are_named(world, inspector):
     assert abs(found.named.size - 2) < 0.5
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_pictures_that_lag_by_ever_other_times_are_no_damage(world, inspector, seed):
+    begin(world, inspector, seed)
+    path, most = world.move(603), 3
+    then = np.arange(most, len(path)) - np.random.default_rng(seed).integers(0, most + 1, len(path) - most)
+    late = np.stack([world.picture(q) for q in path[then]])
+    found = watch(inspector, Stretch(world.measured(path[most:]), path[most:], late))
+    assert (found.alarm, found.sign, found.named.what) == ("sensor fault", "lag", "lag")
+
+
 @pytest.mark.parametrize("on", [True, False], ids=["beside", "before"])
 def test_something_that_stands_beside_or_before_the_arm_is_no_damage(world, inspector, on):
     begin(world, inspector)
