@@ -6,7 +6,7 @@ PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN         := $(VENV)/bin
-BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/mcu/*/* engines/mcu/*/*/* engines/*/*.c engines/*/*.h engines/*/*.cu*)
+BUILD       := setup.py pyproject.toml $(CONSTRAINTS) $(wildcard engines/*.py engines/mcu/*/* engines/mcu/*/*/* engines/*/*.c engines/*/*.h engines/include/*/*.h engines/*/*.cu*)
 APT         := clang-format build-essential gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
   gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-arm \
   qemu-system-misc

@@ -8,9 +8,11 @@ from cffi import FFI
 ENGINES = Path(__file__).resolve().parent if "__file__" in globals() else Path("engines").resolve()
 
 
-def declarations(header: str) -> str:
-    """Return the part of the header that cffi reads: all but what stands between cffi:off and cffi:on."""
-    return re.sub(r"/\* cffi:off \*/.*?/\* cffi:on \*/", "", header, flags=re.DOTALL)
+def declarations() -> str:
+    """Return what cffi reads of the header and its parts: all but what stands between cffi:off and cffi:on."""
+    include = ENGINES / "include"
+    header = re.sub(r"/\* cffi:off \*/.*?/\* cffi:on \*/", "", (include / "edgekin.h").read_text(), flags=re.DOTALL)
+    return re.sub(r'#include "(.+)"', lambda part: (include / part[1]).read_text(), header)
 
 
 def sources() -> list[str]:
@@ -65,13 +67,14 @@ extern "Python" {
 """
 
 ffi = FFI()
-ffi.cdef(declarations((ENGINES / "include" / "edgekin.h").read_text()) + BINDING)
+ffi.cdef(declarations() + BINDING)
 ffi.set_source(
     "edgekin._ek",
     '#include "edgekin.h"\n' + carried(),
     sources=sources(),
     include_dirs=["engines/include"],
-    depends=[f"engines/{path.relative_to(ENGINES)}" for path in (*sorted(ENGINES.glob("*/*.[hc]*")), *mcu_files())],
+    depends=[f"engines/{path.relative_to(ENGINES)}"
+             for path in (*sorted(ENGINES.glob("*/*.[hc]*")), *sorted(ENGINES.glob("include/*/*.h")), *mcu_files())],
     # No -march: the ISA is chosen at load. No fast-math and no contraction: the same bits on every machine.
     extra_compile_args=["-O3", "-std=gnu11", "-Wall", "-Wextra", "-ffp-contract=off", "-fvisibility=hidden"],
     libraries=["m", "pthread", "dl"],

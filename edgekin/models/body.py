@@ -1,6 +1,6 @@
 """The body model in C: soft ellipsoids on the robot's kinematic tree, drawn and differentiated. Numpy only.
 
-Its parameters are one array in the layout of engines/include/edgekin.h, "body model"; `Sections` cuts it up.
+Its parameters are one array in the layout of engines/include/edgekin/models.h, "body model"; `Sections` cuts it up.
 """
 
 from __future__ import annotations

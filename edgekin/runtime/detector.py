@@ -56,7 +56,7 @@ def verdict_of(raw: Any) -> Verdict:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """The fields of `ek_detector_config` (engines/include/edgekin.h), with J joints and R pose regions."""
+    """The fields of `ek_detector_config` (engines/include/edgekin/loop.h), with J joints and R pose regions."""
 
     centroids: NDArray[np.float32]  # (R, J) rad
     mean: NDArray[np.float32]  # (R,) nats per pixel

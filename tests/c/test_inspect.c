@@ -1,9 +1,7 @@
 /* test_inspect.c - the inspector without Python: what it refuses, how long an alarm stands, and what it holds to be
- * healthy; and any pictures and joint angles whatever, which the sanitizer build (make -C engines asan) watches. */
-#include "arm.h"
-#include "core/status.h"
+ * healthy. */
 #include "inspect/gauss.h"
-#include "inspect/inspector.h"
+#include "inspected.h"
 
 /* ---- gauss.h */
 
@@ -52,139 +50,6 @@ static void test_gauss(void) {
 static void test_gauss_refuses(void) {
   double indefinite[4] = {1, 2, 2, 1}, singular[4] = {1, 1, 1, 1}, none[1] = {0}, nan[4] = {1, 0, NAN, 1};
   CHECK(!ek_factor(indefinite, 2) && !ek_factor(singular, 2) && !ek_factor(none, 1) && !ek_factor(nan, 2));
-}
-
-/* ---- an inspector of the arm */
-
-enum { MOVING = 3, DEVIATIONS = 4 * MOVING + 3 * VIEWS, HYPOTHESES = 3 * MOVING + VIEWS };
-
-#define DEGREE 0.017453292519943295
-static const int LINK[MOVING] = {1, 2, 4};
-
-/* Everything that a config points to. */
-typedef struct {
-  ek_deviation deviations[DEVIATIONS];
-  ek_hypothesis hypotheses[HYPOTHESES];
-  double edge_px[LINKS], prior[DEVIATIONS], mean[DEVIATIONS], bias[DEVIATIONS], frame[DEVIATIONS];
-  int32_t own_axis[COORDINATES];
-  float centroids[2 * COORDINATES], misfit[2], misfit_spread[2], scale[2];
-  ek_inspector_config config;
-} settings;
-
-static void add_suspects(settings *s) {
-  for (int m = 0; m < MOVING; m++) {
-    int first = 4 * m, h = 3 * m;
-    for (int k = 0; k < 4; k++) {
-      ek_deviation *d = &s->deviations[first + k];
-      d->kind = k < 3 ? EK_DEVIATION_TURN : EK_DEVIATION_STRETCH, d->of = LINK[m];
-      d->axis[k == 3 ? 2 : (k + (m == 0 ? 2 : 1)) % 3] = 1; /* the joint's own first */
-    }
-    s->hypotheses[h] = (ek_hypothesis){3, {first, first + 1, first + 2}, EK_CLASS_BODY, m};
-    s->hypotheses[h + 1] = (ek_hypothesis){1, {first, 0, 0}, EK_CLASS_BODY, m};
-    s->hypotheses[h + 2] = (ek_hypothesis){1, {first + 3, 0, 0}, EK_CLASS_BODY, m};
-  }
-  for (int v = 0; v < VIEWS; v++) {
-    int first = 4 * MOVING + 3 * v;
-    for (int k = 0; k < 3; k++) {
-      s->deviations[first + k].kind = EK_DEVIATION_CAMERA_TURN, s->deviations[first + k].of = v;
-      s->deviations[first + k].axis[k] = 1;
-    }
-    s->hypotheses[3 * MOVING + v] = (ek_hypothesis){3, {first, first + 1, first + 2}, EK_CLASS_CAMERA, -1 - v};
-  }
-}
-
-/* Fills s; its config points into it. */
-static void make_settings(settings *s) {
-  memset(s, 0, sizeof *s);
-  add_suspects(s);
-  for (int i = 0; i < DEVIATIONS; i++)
-    s->prior[i] = 10 * DEGREE, s->bias[i] = 0.3 * DEGREE, s->frame[i] = 0.15 * DEGREE;
-  for (int i = 0; i < LINKS; i++)
-    s->edge_px[i] = 1;
-  for (int r = 0; r < 2; r++)
-    s->misfit[r] = 13, s->misfit_spread[r] = 3, s->scale[r] = 1;
-  s->centroids[0] = 1.5f;
-  s->own_axis[0] = 0, s->own_axis[1] = 4, s->own_axis[2] = -1;
-  s->config = (ek_inspector_config){.n_deviations = DEVIATIONS,
-                                    .n_hypotheses = HYPOTHESES,
-                                    .n_links = LINKS,
-                                    .n_joints = COORDINATES,
-                                    .n_regions = 2,
-                                    .deviations = s->deviations,
-                                    .hypotheses = s->hypotheses,
-                                    .edge_px = s->edge_px,
-                                    .prior = s->prior,
-                                    .mean = s->mean,
-                                    .bias = s->bias,
-                                    .frame = s->frame,
-                                    .own_axis = s->own_axis,
-                                    .noise_bias = 0.5,
-                                    .noise_frame = 0.5,
-                                    .floor = 0.1,
-                                    .centroids = s->centroids,
-                                    .misfit = s->misfit,
-                                    .misfit_spread = s->misfit_spread,
-                                    .scale = s->scale,
-                                    .lag_prior = 6,
-                                    .cell_rad = 0.15,
-                                    .threshold = 20,
-                                    .found = 1,
-                                    .explained = 3.5,
-                                    .unexplained = 5,
-                                    .unexplained_sum = 60,
-                                    .rival = 3,
-                                    .patience_frames = 60,
-                                    .tracking_rad = {0.01, 0.01, 0.01},
-                                    .stuck_rad = 0.035,
-                                    .frozen_frames = 20,
-                                    .stale_frames = 20,
-                                    .frozen_rad = 0.15};
-}
-
-static ek_inspector *inspect(ek_body *b, const settings *s) {
-  int status;
-  ek_inspector *i = ek_inspector_create(b, &s->config, &status);
-  CHECK(i && status == EK_OK);
-  return i;
-}
-
-/* ---- a world in which the same arm moves, and deviates */
-
-typedef struct {
-  ek_body *body;
-  int time;
-  float q[COORDINATES];
-  uint8_t mask[MASK];
-} world;
-
-static world make_world(const arm *a, const settings *s) {
-  world w = {.body = open_arm(a)};
-  CHECK(!ek_body_deviations(w.body, s->deviations, DEVIATIONS));
-  return w;
-}
-
-/* The next picture: a thousandth of its pixels flips. */
-static void move_on(world *w) {
-  static float picture[PIXELS];
-  double t = 0.02 * w->time++;
-  w->q[0] = (float)(1.5 * sin(t)), w->q[1] = (float)(0.6 + 0.5 * sin(1.7 * t)), w->q[2] = (float)(0.03 * sin(2.3 * t));
-  see(w->body, w->q, picture);
-  mask_of(picture, 1e-3, w->mask);
-}
-
-static ek_finding watch(ek_inspector *i, world *w, int frames) {
-  ek_finding f = {0};
-  while (frames--) {
-    move_on(w);
-    CHECK(!ek_inspector_update(i, w->q, w->q, w->mask, &f));
-  }
-  return f;
-}
-
-static void bend(world *w, int deviation, double degrees) {
-  double sizes[DEVIATIONS] = {0};
-  sizes[deviation] = degrees * DEGREE;
-  CHECK(!ek_body_deviate(w->body, sizes));
 }
 
 /* ---- what is refused */
@@ -292,6 +157,12 @@ static int spoil(settings *s, int which) {
     return s->scale[0] = INFINITY, 1;
   case 46:
     return c->floor = 1e3, 1;
+  case 47:
+    return c->uncovered = -0.1, 1;
+  case 48:
+    return c->uncovered = 1, 1;
+  case 49:
+    return c->uncovered = NAN, 1;
   default:
     return 0;
   }
@@ -456,92 +327,6 @@ static void test_looks(void) {
   ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
 }
 
-/* ---- any pictures and joint angles whatever */
-
-static void check_numbers(const ek_finding *f) {
-  double all[] = {f->evidence, f->against, f->lag_s,   f->misfit,    f->fitted,    f->misfit_z,
-                  f->size[0],  f->size[1], f->size[2], f->spread[0], f->spread[1], f->spread[2]};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    CHECK(isfinite(all[i]));
-  for (int j = 0; j < COORDINATES; j++)
-    CHECK(isfinite(f->offset_rad[j]) && isfinite(f->drift_rad[j]) && isfinite(f->drift_spread_rad[j]));
-  CHECK(f->alarm >= EK_CLASS_NONE && f->alarm <= EK_CLASS_SENSOR && f->alarm_frame <= f->frames);
-  CHECK(f->hypothesis >= 0 && f->hypothesis <= HYPOTHESES && f->rival >= -1 && f->rival <= HYPOTHESES);
-  CHECK(f->link >= -1 && f->link < LINKS && f->joint >= -1 && f->joint < COORDINATES);
-}
-
-/* Accepts something or other, or the model, or forgets. */
-static void intervene(ek_inspector *i, world *w) {
-  ek_changed_body changed = {.worse = 1 + rnd() % 3, .lost = rnd() % 8 ? 0 : (int32_t)(rnd() % LINKS)};
-  for (int k = 0; k < DEVIATIONS; k++)
-    changed.sizes[k] = EK_FARTHEST * (rnd() % 4 ? unit() * unit() * unit() : unit());
-  switch (rnd() % 4) {
-  case 0:
-    ek_inspector_reset(i);
-    break;
-  case 1:
-    CHECK(!ek_inspector_accept(i, NULL));
-    break;
-  case 2:
-    CHECK(!ek_inspector_accept(i, &changed));
-    break;
-  default:
-    CHECK(!ek_body_deviate(w->body, changed.sizes));
-  }
-}
-
-static void spoil_picture(world *w) {
-  int from = (int)(rnd() % MASK), to = from + (int)(rnd() % (MASK - (uint32_t)from));
-  switch (rnd() % 6) {
-  case 0:
-    memset(w->mask, rnd() % 2 ? 255 : 0, sizeof w->mask);
-    break;
-  case 1:
-    memset(w->mask + from, rnd() % 2 ? 255 : 0, (size_t)(to - from));
-    break;
-  case 2:
-    for (int k = from; k < to; k++)
-      w->mask[k] = (uint8_t)rnd();
-    break;
-  default:
-    break;
-  }
-}
-
-static void test_anything(int rounds) {
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
-  int alarms[EK_CLASS_SENSOR + 1] = {0};
-  for (int round = 0; round < rounds; round++) {
-    if (rnd() % 40 == 0)
-      intervene(i, &w);
-    int stretch = (int)(rnd() % 30), wild = rnd() % 3 == 0, blind = rnd() % 3 == 0;
-    ek_finding f = {0};
-    for (int k = 0; k < stretch; k++) {
-      float q[COORDINATES], sent[COORDINATES];
-      if (rnd() % 20 < 18)
-        move_on(&w);
-      if (wild)
-        spoil_picture(&w);
-      for (int j = 0; j < COORDINATES; j++) {
-        q[j] = w.q[j] + (float)(wild && rnd() % 50 == 0 ? 9000 * unit() : 0.003 * unit());
-        sent[j] = w.q[j] + (float)(wild ? unit() : 0);
-      }
-      CHECK(!ek_inspector_update(i, q, blind ? NULL : sent, w.mask, &f));
-      check_numbers(&f);
-    }
-    alarms[f.alarm]++;
-    if (f.alarm && rnd() % 3 == 0)
-      ek_inspector_reset(i);
-  }
-  CHECK(alarms[EK_CLASS_NONE] && alarms[EK_CLASS_BODY] && alarms[EK_CLASS_APPEARANCE]);
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
-}
-
 int main(void) {
   test_gauss();
   test_gauss_refuses();
@@ -551,6 +336,5 @@ int main(void) {
   test_what_is_accepted_is_healthy();
   test_the_body_comes_back();
   test_looks();
-  test_anything(200);
   return 0;
 }
