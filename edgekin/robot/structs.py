@@ -1,4 +1,4 @@
-"""A robot as the C library takes it: the fields of ek_joint and ek_camera of engines/include/edgekin/models.h, as mappings.
+"""A robot as the C library takes it: ek_joint and ek_camera of engines/include/edgekin/models.h, as mappings.
 
 cffi makes structs of them; the weight file of a body model packs the same fields in the same order.
 """
