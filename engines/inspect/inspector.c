@@ -11,6 +11,8 @@
 
 /* Times as high as of the model a body's misfit may be. */
 #define WORST 100.0
+/* Frames that pictures may lag at most, whatever the settings: what is remembered of the past. */
+#define LONGEST_LAG 1e5
 /* Times the width of edges: where a fit begins that has to go far. */
 #define WIDER 5.0
 /* Share of the misfit that may be left unexplained in what counts as evidence while something unexplained is near. */
@@ -47,7 +49,7 @@ static int config_valid(const ek_body *b, const ek_inspector_config *c) {
   ok = ok && positive(c->prior, n) && positive(c->bias, n) && positive(c->frame, n) && all_finite(c->mean, n) &&
        all_finite(c->handicap, EK_LEVELS);
   ok = ok && positive(c->tracking_rad, c->n_joints) && c->patience_frames >= 1 && c->frozen_frames >= 1 &&
-       c->stale_frames >= 1 && c->floor < 1e3 && c->uncovered >= 0 && c->uncovered < 1;
+       c->stale_frames >= 1 && c->floor < 1e3 && c->uncovered >= 0 && c->uncovered < 1 && c->lag_prior <= LONGEST_LAG;
   for (int h = 0; h < c->n_hypotheses && ok; h++) {
     const ek_hypothesis *about = &c->hypotheses[h];
     ok = about->n >= 1 && about->n <= 3 && (about->kind == EK_CLASS_BODY || about->kind == EK_CLASS_CAMERA);

@@ -163,6 +163,8 @@ static int spoil(settings *s, int which) {
     return c->uncovered = 1, 1;
   case 49:
     return c->uncovered = NAN, 1;
+  case 50:
+    return c->lag_prior = 1e6, 1;
   default:
     return 0;
   }
