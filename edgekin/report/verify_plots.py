@@ -18,6 +18,8 @@ COLUMNS = 3
 #: Joints stand beside each other at a size, so that equal values do not hide one another.
 SPREAD = 0.07
 NOT_SEEN, MADE_UP = -1, 1
+#: Width of a legend's key and of a letter of its text, inches.
+KEY_IN, LETTER_IN = 0.75, 0.085
 
 
 def _panels(count: int, wide: float = 3.3, tall: float = 2.5) -> tuple[Any, list[Any]]:
@@ -53,9 +55,13 @@ def _by_size(result: Json, cases: Sequence[Json], draw: Callable[[Any, float, Js
         axes.set_title(f"{kind}{', ' + unit if unit else ''}", fontsize=10, color=INK, loc="left")
     for axes in panels[::COLUMNS]:
         axes.set_ylabel(says, color=INK, fontsize=9)
-    handles = [panels[0].plot([], [], "o-", color=c, label=f"{i} {name}")[0] for i, (name, c) in
-               enumerate(zip(joints, np.resize(COLOURS, len(joints)), strict=True), 1)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(joints), 8), frameon=False, fontsize=9)
+    shown = {case["joint"] for case in cases}
+    names = [f"{i} {name}" for i, name in enumerate(joints, 1)]
+    handles = [panels[0].plot([], [], "o-", color=c, label=name)[0] for i, (name, c) in
+               enumerate(zip(names, np.resize(COLOURS, len(joints)), strict=True), 1) if i in shown]
+    columns = int(figure.get_figwidth() / (KEY_IN + LETTER_IN * max(map(len, names))))
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(len(handles), columns)), frameon=False,
+                  fontsize=9)
     figure.suptitle(title, color=INK, fontsize=11)
     return figure, panels
 
