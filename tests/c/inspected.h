@@ -140,4 +140,25 @@ static inline void bend(world *w, int deviation, double degrees) {
   CHECK(!ek_body_deviate(w->body, sizes));
 }
 
+/* An inspector that watches the arm, and the world before its camera. */
+typedef struct {
+  settings settings;
+  ek_body *body;
+  ek_inspector *inspector;
+  world world;
+} scene;
+
+/* Fills c, whose settings point into it. */
+static inline void open_scene(scene *c) {
+  arm a = make_arm();
+  make_settings(&c->settings);
+  c->body = open_arm(&a);
+  c->inspector = inspect(c->body, &c->settings);
+  c->world = make_world(&a, &c->settings);
+}
+
+static inline void close_scene(scene *c) {
+  ek_inspector_destroy(c->inspector), ek_body_destroy(c->world.body), ek_body_destroy(c->body);
+}
+
 #endif

@@ -193,96 +193,86 @@ static void test_settings_that_cannot_be(void) {
 }
 
 static void test_frames_that_cannot_be(void) {
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
-  CHECK(watch(i, &w, 5).frames == 5);
+  scene c;
+  open_scene(&c);
+  CHECK(watch(c.inspector, &c.world, 5).frames == 5);
   const float wrong[] = {NAN, INFINITY, 2e4f};
   const int says[] = {EK_E_NONFINITE, EK_E_NONFINITE, EK_E_RANGE};
   ek_finding f;
   for (int k = 0; k < 3; k++) {
     const float bad[COORDINATES] = {0, wrong[k], 0};
-    CHECK(ek_inspector_update(i, bad, NULL, w.mask, &f) == says[k]);
-    CHECK(ek_inspector_update(i, w.q, bad, w.mask, &f) == says[k]);
+    CHECK(ek_inspector_update(c.inspector, bad, NULL, c.world.mask, &f) == says[k]);
+    CHECK(ek_inspector_update(c.inspector, c.world.q, bad, c.world.mask, &f) == says[k]);
   }
-  CHECK(ek_inspector_update(NULL, w.q, NULL, w.mask, &f) == EK_E_ARGUMENT);
-  CHECK(ek_inspector_update(i, NULL, NULL, w.mask, &f) == EK_E_ARGUMENT);
-  CHECK(ek_inspector_update(i, w.q, NULL, NULL, &f) == EK_E_ARGUMENT);
-  CHECK(ek_inspector_update(i, w.q, NULL, w.mask, NULL) == EK_E_ARGUMENT);
-  f = watch(i, &w, 1); /* as if they had not been */
+  CHECK(ek_inspector_update(NULL, c.world.q, NULL, c.world.mask, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(c.inspector, NULL, NULL, c.world.mask, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(c.inspector, c.world.q, NULL, NULL, &f) == EK_E_ARGUMENT);
+  CHECK(ek_inspector_update(c.inspector, c.world.q, NULL, c.world.mask, NULL) == EK_E_ARGUMENT);
+  f = watch(c.inspector, &c.world, 1); /* as if they had not been */
   CHECK(f.frames == 6 && !f.alarm);
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+  close_scene(&c);
 }
 
 /* ---- alarms, and what is healthy */
 
 static void test_an_alarm_stands_until_it_is_reset(void) {
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
-  ek_finding f = watch(i, &w, 300);
+  scene c;
+  open_scene(&c);
+  ek_finding f = watch(c.inspector, &c.world, 300);
   CHECK(!f.alarm && f.evidence < 10 && f.frames == 300 && !f.alarm_frame);
-  bend(&w, 4, 5);
-  f = watch(i, &w, 60);
+  bend(&c.world, 4, 5);
+  f = watch(c.inspector, &c.world, 60);
   CHECK(f.alarm == EK_CLASS_BODY && f.sign == EK_SIGN_DEVIATION && f.alarm_frame > 300 && f.alarm_frame < 360);
-  CHECK(s.hypotheses[f.hypothesis].part == 1 && s.hypotheses[f.hypothesis].index[0] == 4 && !f.undecided);
+  CHECK(c.settings.hypotheses[f.hypothesis].part == 1 && c.settings.hypotheses[f.hypothesis].index[0] == 4 &&
+        !f.undecided);
   CHECK(fabs(f.size[0] - 5 * DEGREE) < 0.3 * DEGREE && f.evidence > f.against);
   uint64_t when = f.alarm_frame;
-  bend(&w, 0, 0);
-  CHECK(watch(i, &w, 100).alarm_frame == when);
-  bend(&w, 4 * MOVING, 4); /* a camera */
-  f = watch(i, &w, 60);
+  bend(&c.world, 0, 0);
+  CHECK(watch(c.inspector, &c.world, 100).alarm_frame == when);
+  bend(&c.world, 4 * MOVING, 4); /* a camera */
+  f = watch(c.inspector, &c.world, 60);
   CHECK(f.alarm == EK_CLASS_BODY && f.alarm_frame == when);
-  ek_inspector_reset(i);
-  f = watch(i, &w, 30);
-  CHECK(f.alarm == EK_CLASS_CAMERA && f.alarm_frame <= 30 && s.hypotheses[f.hypothesis].kind == EK_CLASS_CAMERA);
-  bend(&w, 0, 0);
-  ek_inspector_reset(i);
-  CHECK(!watch(i, &w, 300).alarm);
+  ek_inspector_reset(c.inspector);
+  f = watch(c.inspector, &c.world, 30);
+  CHECK(f.alarm == EK_CLASS_CAMERA && f.alarm_frame <= 30 &&
+        c.settings.hypotheses[f.hypothesis].kind == EK_CLASS_CAMERA);
+  bend(&c.world, 0, 0);
+  ek_inspector_reset(c.inspector);
+  CHECK(!watch(c.inspector, &c.world, 300).alarm);
   ek_inspector_reset(NULL);
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+  close_scene(&c);
 }
 
 static void test_what_is_accepted_is_healthy(void) {
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
+  scene c;
+  open_scene(&c);
   ek_changed_body changed = {.sizes = {[4] = 8 * DEGREE, [7] = -0.1}, .worse = 1};
-  CHECK(!ek_body_deviate(w.body, changed.sizes));
-  CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY);
-  CHECK(!ek_inspector_accept(i, &changed));
-  ek_finding f = watch(i, &w, 300);
+  CHECK(!ek_body_deviate(c.world.body, changed.sizes));
+  CHECK(watch(c.inspector, &c.world, 60).alarm == EK_CLASS_BODY);
+  CHECK(!ek_inspector_accept(c.inspector, &changed));
+  ek_finding f = watch(c.inspector, &c.world, 300);
   CHECK(!f.alarm && f.evidence < 10 && f.frames == 300);
   const double wrong[] = {NAN, 0.81, -0.81};
   for (int k = 0; k < 3; k++) {
     changed.sizes[0] = wrong[k];
-    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
+    CHECK(ek_inspector_accept(c.inspector, &changed) == EK_E_RANGE);
   }
   const double worse[] = {0, NAN, 101};
   for (int k = 0; k < 3; k++) {
     changed = (ek_changed_body){.worse = worse[k]};
-    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
+    CHECK(ek_inspector_accept(c.inspector, &changed) == EK_E_RANGE);
   }
   const int32_t absent[] = {-1, LINKS};
   for (int k = 0; k < 2; k++) {
     changed = (ek_changed_body){.worse = 1, .lost = absent[k]};
-    CHECK(ek_inspector_accept(i, &changed) == EK_E_RANGE);
+    CHECK(ek_inspector_accept(c.inspector, &changed) == EK_E_RANGE);
   }
-  CHECK(!watch(i, &w, 60).alarm); /* what was accepted before stands */
-  bend(&w, 0, 0);
-  CHECK(watch(i, &w, 60).alarm == EK_CLASS_BODY); /* the model is a deviation now */
-  CHECK(!ek_inspector_accept(i, NULL) && !watch(i, &w, 300).alarm);
+  CHECK(!watch(c.inspector, &c.world, 60).alarm); /* what was accepted before stands */
+  bend(&c.world, 0, 0);
+  CHECK(watch(c.inspector, &c.world, 60).alarm == EK_CLASS_BODY); /* the model is a deviation now */
+  CHECK(!ek_inspector_accept(c.inspector, NULL) && !watch(c.inspector, &c.world, 300).alarm);
   CHECK(ek_inspector_accept(NULL, NULL) == EK_E_ARGUMENT);
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+  close_scene(&c);
 }
 
 static void test_the_body_comes_back(void) {
@@ -308,25 +298,22 @@ static void test_the_body_comes_back(void) {
 static void test_looks(void) {
   static double information[DEVIATIONS * DEVIATIONS], again[DEVIATIONS * DEVIATIONS];
   double score[DEVIATIONS], sizes[DEVIATIONS];
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
-  CHECK(!ek_inspector_look(i, information, score, sizes) && information[0] == 0 && sizes[0] == 0);
-  CHECK(ek_inspector_look(i, NULL, score, sizes) == EK_E_ARGUMENT);
-  bend(&w, 4, 5);
-  double evidence = watch(i, &w, 3).evidence;
-  CHECK(!ek_inspector_look(i, information, score, sizes));
+  scene c;
+  open_scene(&c);
+  CHECK(!ek_inspector_look(c.inspector, information, score, sizes) && information[0] == 0 && sizes[0] == 0);
+  CHECK(ek_inspector_look(c.inspector, NULL, score, sizes) == EK_E_ARGUMENT);
+  bend(&c.world, 4, 5);
+  double evidence = watch(c.inspector, &c.world, 3).evidence;
+  CHECK(!ek_inspector_look(c.inspector, information, score, sizes));
   CHECK(fabs(sizes[4] - 5 * DEGREE) < 2 * DEGREE);
   for (int k = 0; k < DEVIATIONS; k++)
     CHECK(information[k * DEVIATIONS + k] > 0);
   ek_finding f;
-  w.q[0] += 0.1f;
-  CHECK(!ek_inspector_update(i, w.q, w.q, w.mask, &f) && f.frames == 4 && f.evidence == evidence);
-  CHECK(!ek_inspector_look(i, again, score, sizes) && !memcmp(information, again, sizeof again));
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+  c.world.q[0] += 0.1f;
+  CHECK(!ek_inspector_update(c.inspector, c.world.q, c.world.q, c.world.mask, &f) && f.frames == 4 &&
+        f.evidence == evidence);
+  CHECK(!ek_inspector_look(c.inspector, again, score, sizes) && !memcmp(information, again, sizeof again));
+  close_scene(&c);
 }
 
 int main(void) {

@@ -53,37 +53,33 @@ static void spoil_picture(world *w) {
 }
 
 static void test_anything(int rounds) {
-  arm a = make_arm();
-  settings s;
-  make_settings(&s);
-  ek_body *b = open_arm(&a);
-  ek_inspector *i = inspect(b, &s);
-  world w = make_world(&a, &s);
+  scene c;
+  open_scene(&c);
   int alarms[EK_CLASS_SENSOR + 1] = {0};
   for (int round = 0; round < rounds; round++) {
     if (rnd() % 40 == 0)
-      intervene(i, &w);
+      intervene(c.inspector, &c.world);
     int stretch = (int)(rnd() % 30), wild = rnd() % 3 == 0, blind = rnd() % 3 == 0;
     ek_finding f = {0};
     for (int k = 0; k < stretch; k++) {
       float q[COORDINATES], sent[COORDINATES];
       if (rnd() % 20 < 18)
-        move_on(&w);
+        move_on(&c.world);
       if (wild)
-        spoil_picture(&w);
+        spoil_picture(&c.world);
       for (int j = 0; j < COORDINATES; j++) {
-        q[j] = w.q[j] + (float)(wild && rnd() % 50 == 0 ? 9000 * unit() : 0.003 * unit());
-        sent[j] = w.q[j] + (float)(wild ? unit() : 0);
+        q[j] = c.world.q[j] + (float)(wild && rnd() % 50 == 0 ? 9000 * unit() : 0.003 * unit());
+        sent[j] = c.world.q[j] + (float)(wild ? unit() : 0);
       }
-      CHECK(!ek_inspector_update(i, q, blind ? NULL : sent, w.mask, &f));
+      CHECK(!ek_inspector_update(c.inspector, q, blind ? NULL : sent, c.world.mask, &f));
       check_numbers(&f);
     }
     alarms[f.alarm]++;
     if (f.alarm && rnd() % 3 == 0)
-      ek_inspector_reset(i);
+      ek_inspector_reset(c.inspector);
   }
   CHECK(alarms[EK_CLASS_NONE] && alarms[EK_CLASS_BODY] && alarms[EK_CLASS_APPEARANCE]);
-  ek_inspector_destroy(i), ek_body_destroy(w.body), ek_body_destroy(b);
+  close_scene(&c);
 }
 
 int main(void) {
