@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekin import machine
 from edgekin.bundle import INSPECTION, Bundle, load_bundle, with_file
 from edgekin.detection.inspection import BLOCK_S, BLOCKS, Healthy, calibrate, check_hours
-from edgekin.detection.looks import LEAST_FRAMES
+from edgekin.detection.looks import LEAST_FRAMES, Stretch
 from edgekin.errors import BundleError, ConfigError, DataError
 from edgekin.opening import open_body
 from edgekin.ranges import check_ranges
@@ -152,9 +152,9 @@ def _test_error(bundle: Bundle) -> float:
     return pixels * float(10.0 ** (-parity["psnr_db"] / 10)) if "psnr_db" in parity else 0.0
 
 
-def _learned_lost(bundle: Bundle) -> bool:
-    """Whether the body model learned from robots without some link, too."""
-    return bool(bundle.manifest["body"].get("n_about"))
+def _healthy(bundle: Bundle, fit: Sequence[Stretch], watch: Sequence[Stretch]) -> Healthy:
+    """The motion, and what the manifest says about the model before it."""
+    return Healthy(fit, watch, BLOCK_S, bool(bundle.manifest["body"].get("n_about")), _test_error(bundle))
 
 
 def _simulated(bundle: Bundle, plan: InspectionPlan) -> Healthy:
@@ -163,7 +163,7 @@ def _simulated(bundle: Bundle, plan: InspectionPlan) -> Healthy:
     fit = [Episode(bundle.robot, (), FIT_HZ, seconds, seed_of(plan.seed, "inspection fit", i)) for i in range(count)]
     watch = [Episode(bundle.robot, (), plan.camera_hz, BLOCK_S, seed_of(plan.seed, "inspection watch", i))
              for i in range(plan.blocks)]
-    return Healthy(fit, watch, BLOCK_S, _learned_lost(bundle), _test_error(bundle))
+    return _healthy(bundle, fit, watch)
 
 
 def _recorded(bundle: Bundle, plan: InspectionPlan) -> Healthy:
@@ -178,8 +178,7 @@ def _recorded(bundle: Bundle, plan: InspectionPlan) -> Healthy:
     stretches = _stretches(data, round(BLOCK_S * plan.camera_hz))
     watch = stretches[1::2]
     check_hours(len(watch), BLOCK_S, plan.per_hour)
-    return Healthy([[one] for one in stretches[::2]], [[one] for one in watch], BLOCK_S,
-                   _learned_lost(bundle), _test_error(bundle))
+    return _healthy(bundle, [[one] for one in stretches[::2]], [[one] for one in watch])
 
 
 def _stretches(data: Dataset, size: int) -> list[Recorded]:

@@ -31,15 +31,18 @@ class BodyPart:
 
     def manifest(self) -> dict[str, Any]:
         """Return what the manifest says about it."""
-        return {"file": BODY, "known_answers": BODY_ANSWERS, "precision": self.product.precision,
-                "bytes": self.product.weight_bytes, "ellipsoids": self.n_ellipsoids, "n_about": self.n_about,
-                "parity": asdict(self.parity)}
+        entry = _entry(BODY, BODY_ANSWERS, self.product, self.n_ellipsoids, self.n_about)
+        return entry | {"parity": asdict(self.parity)}
+
+
+def _entry(file: str, answers: str, product: Product, n_ellipsoids: int, n_about: int) -> dict[str, Any]:
+    return {"file": file, "known_answers": answers, "precision": product.precision, "bytes": product.weight_bytes,
+            "ellipsoids": n_ellipsoids, "n_about": n_about}
 
 
 def own_body(run: Run, product: Product, graph: BodyGraph) -> dict[str, Any]:
     """Return what the manifest says where the bundle's own model is the body model."""
-    return {"file": WEIGHTS, "known_answers": KNOWN_ANSWERS, "precision": product.precision,
-            "bytes": product.weight_bytes, "ellipsoids": len(graph.links), "n_about": run.n_about}
+    return _entry(WEIGHTS, KNOWN_ANSWERS, product, len(graph.links), run.n_about)
 
 
 def body_beside(run: Run, max_psnr_loss_db: float) -> BodyPart | None:

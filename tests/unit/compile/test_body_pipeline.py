@@ -1,6 +1,8 @@
 """A body model from training to a bundle that the engine runs."""
 
+import json
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +86,15 @@ def test_a_target_that_cannot_draw_says_so(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+
+
+def test_the_manifest_says_what_a_body_learned_from_elsewhere(run, tmp_path):
+    from edgekin.training.run import METRICS
+
+    about = replace(run, path=shutil.copytree(run.path, tmp_path / "about"))
+    (about.path / METRICS).write_text(json.dumps(run.metrics | {"n_about": 7}))
+    bundle = compile_run(about, replace(CONFIG, precision="fp32", out=tmp_path / "b")).bundle
+    assert (run.n_about, load_bundle(bundle).manifest["body"]["n_about"]) == (0, 7)
 
 
 def test_a_bundle_of_a_pair_carries_both(bundles, run, tmp_path):
