@@ -72,6 +72,8 @@ struct ek_inspector {
   int dirty, late; /* frames since which something unexplained was seen, or a picture that was late: counted down */
   float *past;     /* (ek_past_frames, n_joints) commands, or joints where there are none: a ring, `now` the last */
   int now, n_past;
+  uint64_t late_frame; /* that late_misfit is of: what the best time of the past leaves */
+  double late_misfit;
   uint64_t mask_hash;
   int seen, same_masks, same_joints, tracked; /* frames in a row */
   float still[EK_MAX_JOINTS];                 /* joints when the picture was first seen */

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../core/joints.h"
+#include "../core/status.h"
 
 /* Of a golden section: each leaves 0.62 of the time in which the picture may have been taken. */
 enum { SECTIONS = 8 };
@@ -38,7 +38,7 @@ static int misfit_late(ek_inspector *s, const float *q, const uint8_t *masks, do
   return ek_misfit_of(s, then, masks, s->healthy, misfit);
 }
 
-int ek_fit_late(ek_inspector *s, const float *q, const uint8_t *masks, double *misfit) {
+static int fit_late(ek_inspector *s, const float *q, const uint8_t *masks, double *misfit) {
   double from = 0, to = fmin(s->n_past - 2, EK_LATEST * s->config.lag_prior), at[2], of[2];
   int status = EK_OK;
   *misfit = s->misfit;
@@ -60,5 +60,13 @@ int ek_fit_late(ek_inspector *s, const float *q, const uint8_t *masks, double *m
   }
   if (!status)
     *misfit = fmin(s->misfit, fmin(of[0], of[1]));
+  return status;
+}
+
+int ek_fit_late(ek_inspector *s, const float *q, const uint8_t *masks, double *misfit) {
+  int status = s->late_frame == s->finding.frames ? EK_OK : fit_late(s, q, masks, &s->late_misfit);
+  if (!status) /* a verdict may ask twice */
+    s->late_frame = s->finding.frames;
+  *misfit = s->late_misfit;
   return status;
 }

@@ -16,7 +16,7 @@ enum { STAYS = 3 };
 #define LEAP 4.0
 
 void ek_senses_reset(ek_inspector *s) {
-  s->off_command = s->seen = s->same_masks = s->same_joints = s->tracked = s->n_past = 0;
+  s->off_command = s->seen = s->same_masks = s->same_joints = s->tracked = s->n_past = 0, s->late_frame = 0;
   memset(s->velocity, 0, sizeof s->velocity);
   memset(s->offset, 0, sizeof s->offset);
   memset(s->off, 0, sizeof s->off);
